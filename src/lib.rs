@@ -1,0 +1,19 @@
+//! copla: a deep-learning engine for small Spanish language models.
+//!
+//! The house, from the ground up (a floor imports only floors below it):
+//!
+//! - [`error`], [`dtype`], [`shape`], [`random`]: what everything speaks of
+//! - [`text`], [`formats`]: documents, tokenizers, batches; the files that hold models
+//! - [`cpu`]: the machine: threads, SIMD, matrix products
+
+pub mod cpu;
+pub mod dtype;
+pub mod error;
+pub mod formats;
+pub mod random;
+pub mod shape;
+pub mod text;
+
+pub use dtype::{DType, Element};
+pub use error::{Error, Kind, Result};
+pub use shape::Shape;

@@ -5,6 +5,7 @@
 //! - [`error`], [`dtype`], [`shape`], [`random`]: what everything speaks of
 //! - [`text`], [`formats`]: documents, tokenizers, batches; the files that hold models
 //! - [`cpu`]: the machine: threads, SIMD, matrix products
+//! - [`tensor`]: tensors, the graph behind them, the arena of parameters
 
 pub mod cpu;
 pub mod dtype;
@@ -12,8 +13,10 @@ pub mod error;
 pub mod formats;
 pub mod random;
 pub mod shape;
+pub mod tensor;
 pub mod text;
 
 pub use dtype::{DType, Element};
 pub use error::{Error, Kind, Result};
 pub use shape::Shape;
+pub use tensor::{Device, Gradients, Group, Layout, Param, Parameters, Tensor, backward, no_grad};

@@ -1,0 +1,232 @@
+//! The allocator: blocks that are counted, aligned, always initialised, and kept for the next use.
+//!
+//! A training step asks for the same sizes again and again. Handing memory back to the system and
+//! asking anew costs a page fault per 4 KiB, more than many operations, so freed blocks wait here.
+//! What waits is bounded: live and waiting bytes together never exceed the peak of the live ones.
+
+use crate::error::{Error, Kind, Result};
+use crate::tensor::Device;
+use std::alloc::{Layout, alloc_zeroed, dealloc};
+use std::collections::BTreeMap;
+use std::ptr::NonNull;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+/// Every block begins at a multiple of this many bytes, on every device.
+pub const ALIGNMENT: usize = 256;
+
+/// What the allocator of one device counts, in bytes, rounding and scratch included.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct MemoryStats {
+    /// Held by live buffers now.
+    pub current: usize,
+    /// The most that live buffers held since the start or [`reset_peak`].
+    pub peak: usize,
+}
+
+impl MemoryStats {
+    const ZERO: MemoryStats = MemoryStats { current: 0, peak: 0 };
+
+    fn grow(&mut self, bytes: usize) {
+        self.current += bytes;
+        self.peak = self.peak.max(self.current);
+    }
+}
+
+#[derive(Default)]
+struct Pool {
+    stats: MemoryStats,
+    /// Freed blocks by size, and their bytes together.
+    waiting: BTreeMap<usize, Vec<Block>>,
+    waiting_bytes: usize,
+}
+
+static CPU: Mutex<Pool> =
+    Mutex::new(Pool { stats: MemoryStats::ZERO, waiting: BTreeMap::new(), waiting_bytes: 0 });
+static META: Mutex<MemoryStats> = Mutex::new(MemoryStats::ZERO);
+
+/// Every change under these locks is a few integer updates, so a poisoned lock is still sound.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+pub fn memory_stats(device: Device) -> MemoryStats {
+    match device {
+        Device::Cpu => lock(&CPU).stats,
+        Device::Meta => *lock(&META),
+    }
+}
+
+/// Makes the present use the peak, so that what follows can be measured by itself.
+pub fn reset_peak(device: Device) {
+    match device {
+        Device::Cpu => {
+            let mut pool = lock(&CPU);
+            pool.stats.peak = pool.stats.current;
+            pool.trim(0);
+        }
+        Device::Meta => {
+            let mut stats = lock(&META);
+            stats.peak = stats.current;
+        }
+    }
+}
+
+/// Counted bytes of one device; gives them back when dropped.
+pub(super) enum Allocation {
+    Cpu(Block),
+    Meta(usize),
+}
+
+impl Allocation {
+    /// `bytes` on `device`. A CPU block holds zeros when fresh and old values when reused.
+    pub(super) fn new(device: Device, bytes: usize) -> Result<Self> {
+        let rounded = rounded(bytes)?;
+        match device {
+            Device::Cpu => Ok(Allocation::Cpu(lock(&CPU).take(rounded)?)),
+            Device::Meta => {
+                lock(&META).grow(rounded);
+                Ok(Allocation::Meta(rounded))
+            }
+        }
+    }
+}
+
+impl Drop for Allocation {
+    fn drop(&mut self) {
+        match self {
+            Allocation::Cpu(block) => {
+                let empty = Block { start: NonNull::dangling(), bytes: 0 };
+                lock(&CPU).put(std::mem::replace(block, empty));
+            }
+            Allocation::Meta(bytes) => lock(&META).current -= *bytes,
+        }
+    }
+}
+
+/// Sizes in steps of an eighth of a power of two (and of [`ALIGNMENT`]), so that requests which
+/// differ a little, as the rows of one batch and the next, share their blocks.
+fn rounded(bytes: usize) -> Result<usize> {
+    let step = (bytes.max(1).ilog2().saturating_sub(3)).max(ALIGNMENT.ilog2());
+    bytes
+        .max(1)
+        .checked_next_multiple_of(1 << step)
+        .filter(|&bytes| bytes <= isize::MAX as usize)
+        .ok_or_else(|| out_of_memory(bytes, memory_stats(Device::Cpu).current))
+}
+
+fn out_of_memory(bytes: usize, in_use: usize) -> Error {
+    let found = format!("the system refuses them ({in_use} bytes are in use)");
+    Error::new(Kind::OutOfMemory, "cpu memory", format!("{bytes} bytes more"), found)
+}
+
+impl Pool {
+    fn take(&mut self, bytes: usize) -> Result<Block> {
+        // A block up to an eighth too large serves as well.
+        let fit = self.waiting.range_mut(bytes..=bytes + bytes / 8).next();
+        let block = match fit.and_then(|(&size, blocks)| Some((size, blocks.pop()?))) {
+            Some((size, block)) => {
+                self.waiting_bytes -= size;
+                if self.waiting.get(&size).is_some_and(Vec::is_empty) {
+                    self.waiting.remove(&size);
+                }
+                block
+            }
+            None => {
+                self.trim(self.stats.peak.saturating_sub(self.stats.current + bytes));
+                Block::new(bytes).ok_or_else(|| out_of_memory(bytes, self.stats.current))?
+            }
+        };
+        self.stats.grow(block.bytes);
+        Ok(block)
+    }
+
+    fn put(&mut self, block: Block) {
+        self.stats.current -= block.bytes;
+        self.waiting_bytes += block.bytes;
+        self.waiting.entry(block.bytes).or_default().push(block);
+        self.trim(self.stats.peak - self.stats.current);
+    }
+
+    /// Frees waiting blocks, the largest first, until at most `limit` bytes wait.
+    fn trim(&mut self, limit: usize) {
+        while self.waiting_bytes > limit {
+            let Some(mut entry) = self.waiting.last_entry() else { return };
+            match entry.get_mut().pop() {
+                Some(block) => self.waiting_bytes -= block.bytes,
+                None => drop(entry.remove()),
+            }
+        }
+    }
+}
+
+/// Bytes from the system: aligned to [`ALIGNMENT`], zero when new, freed when dropped.
+pub(super) struct Block {
+    start: NonNull<u8>,
+    bytes: usize,
+}
+
+// SAFETY: a block owns its memory alone, as a Vec<u8> does; sharing it gives only `&[u8]`.
+unsafe impl Send for Block {}
+// SAFETY: as above.
+unsafe impl Sync for Block {}
+
+impl Block {
+    fn new(bytes: usize) -> Option<Self> {
+        let layout = Layout::from_size_align(bytes, ALIGNMENT).ok()?;
+        // SAFETY: the layout is not empty, since `rounded` gives at least ALIGNMENT bytes.
+        // Zeroed, because reading memory that was never written is undefined; for large blocks the
+        // system's pages are zero already and this costs nothing.
+        let start = NonNull::new(unsafe { alloc_zeroed(layout) })?;
+        Some(Block { start, bytes })
+    }
+
+    pub(super) fn bytes(&self) -> &[u8] {
+        // SAFETY: `start` points to `bytes` initialised bytes that `self` owns.
+        unsafe { std::slice::from_raw_parts(self.start.as_ptr(), self.bytes) }
+    }
+
+    pub(super) fn bytes_mut(&mut self) -> &mut [u8] {
+        // SAFETY: as in `bytes`, and `&mut self` makes this the only access.
+        unsafe { std::slice::from_raw_parts_mut(self.start.as_ptr(), self.bytes) }
+    }
+}
+
+impl Drop for Block {
+    fn drop(&mut self) {
+        if self.bytes > 0 {
+            // SAFETY: `start` came from `alloc_zeroed` with exactly this layout, which was valid.
+            unsafe {
+                dealloc(
+                    self.start.as_ptr(),
+                    Layout::from_size_align_unchecked(self.bytes, ALIGNMENT),
+                );
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_are_rounded_to_eighths_of_a_power_of_two() {
+        assert_eq!(rounded(0).unwrap(), ALIGNMENT);
+        assert_eq!(rounded(257).unwrap(), 512);
+        assert_eq!(rounded((1 << 20) + 1).unwrap(), (1 << 20) + (1 << 17));
+        assert_eq!(rounded(usize::MAX).unwrap_err().kind(), Kind::OutOfMemory);
+    }
+
+    #[test]
+    fn what_waits_stays_below_the_peak() {
+        let mut pool = Pool::default();
+        let large = pool.take(1 << 20).unwrap();
+        pool.put(large);
+        assert_eq!((pool.stats.current, pool.waiting_bytes), (0, 1 << 20));
+        // A request that fits no waiting block makes room before it grows past the peak.
+        let small = pool.take(1 << 12).unwrap();
+        assert_eq!((pool.stats.current, pool.waiting_bytes), (1 << 12, 0));
+        assert_eq!(pool.stats.peak, 1 << 20);
+        pool.put(small);
+    }
+}

@@ -1,0 +1,214 @@
+//! The tensor: eager, contiguous, row-major, cheap to clone; and the graph behind it.
+//!
+//! A tensor is a shape over a shared buffer, and perhaps an edge of the autograd graph. There are no
+//! strides: a reshape is free, a permutation copies. Operations are methods that stand in
+//! [`ops`](crate::ops), one folder each.
+
+mod arena;
+mod buffer;
+mod device;
+mod graph;
+mod memory;
+
+pub use arena::{Gradients, Group, Layout, Param, Parameters, Segment};
+pub use buffer::{Buffer, ViewMut};
+pub use device::Device;
+pub use graph::{Edge, Op, Sink, backward, grad_enabled, no_grad, with_grad};
+pub use memory::{ALIGNMENT, MemoryStats, memory_stats, reset_peak};
+
+use crate::dtype::{DType, Element};
+use crate::error::{Error, Result};
+use crate::shape::Shape;
+use half::{bf16, f16};
+use std::borrow::Cow;
+use std::fmt;
+use std::sync::Arc;
+
+#[derive(Clone)]
+pub struct Tensor {
+    buffer: Arc<Buffer>,
+    /// In elements.
+    offset: usize,
+    shape: Shape,
+    edge: Option<Edge>,
+}
+
+impl Tensor {
+    /// A tensor that owns `buffer` (at least `shape.numel()` elements) and has no history.
+    pub fn new(buffer: Buffer, shape: Shape) -> Self {
+        debug_assert!(buffer.len() >= shape.numel());
+        Tensor { buffer: Arc::new(buffer), offset: 0, shape, edge: None }
+    }
+
+    /// `data` in row-major order. On the meta device only the shape is kept.
+    ///
+    /// ```
+    /// use copla::{Device, Tensor};
+    /// let x = Tensor::from_slice(&[1.0f32, 2.0, 3.0, 4.0], &[2, 2], Device::Cpu)?;
+    /// assert_eq!(x.to_vec::<f32>()?, [1.0, 2.0, 3.0, 4.0]);
+    /// # Ok::<(), copla::Error>(())
+    /// ```
+    pub fn from_slice<T: Element>(data: &[T], dims: &[usize], device: Device) -> Result<Self> {
+        let shape = Shape::new(dims)?;
+        if data.len() != shape.numel() {
+            let found = format!("{} values", data.len());
+            return Err(Error::shape("from_slice", format!("values for shape {shape}"), found));
+        }
+        let mut buffer = Buffer::new(device, T::DTYPE, data.len())?;
+        match device {
+            Device::Cpu => buffer.slice_mut::<T>()?.copy_from_slice(data),
+            Device::Meta => {}
+        }
+        Ok(Tensor::new(buffer, shape))
+    }
+
+    pub fn zeros(dims: &[usize], dtype: DType, device: Device) -> Result<Self> {
+        let shape = Shape::new(dims)?;
+        Ok(Tensor::new(Buffer::zeroed(device, dtype, shape.numel())?, shape))
+    }
+
+    /// Every element is `value`, stored as `dtype` (for u32, rounded toward zero).
+    pub fn full(value: f32, dims: &[usize], dtype: DType, device: Device) -> Result<Self> {
+        let shape = Shape::new(dims)?;
+        let mut buffer = Buffer::new(device, dtype, shape.numel())?;
+        match (device, dtype) {
+            (Device::Cpu, DType::F32) => buffer.slice_mut::<f32>()?.fill(value),
+            (Device::Cpu, DType::F16) => buffer.slice_mut::<f16>()?.fill(f16::from_f32(value)),
+            (Device::Cpu, DType::BF16) => buffer.slice_mut::<bf16>()?.fill(bf16::from_f32(value)),
+            (Device::Cpu, DType::U32) => buffer.slice_mut::<u32>()?.fill(value as u32),
+            (Device::Meta, _) => {}
+        }
+        Ok(Tensor::new(buffer, shape))
+    }
+
+    /// One f32 without axes.
+    pub fn scalar(value: f32, device: Device) -> Result<Self> {
+        Self::full(value, &[], DType::F32, device)
+    }
+
+    pub fn shape(&self) -> &Shape {
+        &self.shape
+    }
+
+    /// The size of each axis.
+    pub fn dims(&self) -> &[usize] {
+        &self.shape
+    }
+
+    pub fn numel(&self) -> usize {
+        self.shape.numel()
+    }
+
+    pub fn dtype(&self) -> DType {
+        self.buffer.dtype()
+    }
+
+    pub fn device(&self) -> Device {
+        self.buffer.device()
+    }
+
+    /// The elements, where they are CPU memory of type `T`.
+    pub fn slice<T: Element>(&self) -> Result<&[T]> {
+        Ok(&self.buffer.slice::<T>()?[self.offset..self.offset + self.numel()])
+    }
+
+    /// The elements as f32, from any float type; borrowed where they are f32.
+    pub fn read(&self) -> Result<Cow<'_, [f32]>> {
+        buffer::read_f32(&self.buffer, self.offset, self.numel())
+    }
+
+    /// A copy of the elements, which must be of type `T`.
+    pub fn to_vec<T: Element>(&self) -> Result<Vec<T>> {
+        Ok(self.slice::<T>()?.to_vec())
+    }
+
+    /// The one element of a float tensor that has one.
+    pub fn item(&self) -> Result<f32> {
+        if self.numel() != 1 {
+            return Err(Error::shape("item", "one element", format!("shape {}", self.shape)));
+        }
+        Ok(self.read()?[0])
+    }
+
+    /// The same elements in the same order under another shape; copies nothing.
+    ///
+    /// ```
+    /// use copla::{DType, Device, Tensor};
+    /// let x = Tensor::zeros(&[2, 6], DType::F32, Device::Cpu)?;
+    /// assert_eq!(x.reshape(&[3, 4])?.dims(), [3, 4]);
+    /// assert!(x.reshape(&[5]).is_err());
+    /// # Ok::<(), copla::Error>(())
+    /// ```
+    pub fn reshape(&self, dims: &[usize]) -> Result<Self> {
+        let shape = Shape::new(dims)?;
+        if shape.numel() != self.numel() {
+            let expected = format!("a shape of {} elements", self.numel());
+            return Err(Error::shape("reshape", expected, format!("{shape}")));
+        }
+        let reshaped = Tensor { shape, edge: None, ..self.clone() };
+        Ok(reshaped.with_history(&[self], || graph::Reshape { from: self.shape }))
+    }
+
+    /// The same tensor without its history.
+    pub fn detach(&self) -> Self {
+        Tensor { edge: None, ..self.clone() }
+    }
+
+    /// The buffer, where this tensor is its only holder and covers all of it: what an operation asks
+    /// before it overwrites its input. Otherwise the tensor again.
+    pub fn into_sole(self) -> std::result::Result<Buffer, Self> {
+        if self.offset != 0 || self.buffer.len() != self.numel() {
+            return Err(self);
+        }
+        let Tensor { buffer, offset, shape, edge } = self;
+        Arc::try_unwrap(buffer).map_err(|buffer| Tensor { buffer, offset, shape, edge })
+    }
+
+    /// The edge that a gradient for this tensor travels; `None` where none is wanted.
+    pub fn edge(&self) -> Option<&Edge> {
+        self.edge.as_ref()
+    }
+
+    /// The outcome of an operation on `inputs`: when gradients are on and one of them has a
+    /// history, the node that `op` makes is its own. `op` saves what backward reads, detached.
+    pub fn record<O: Op + 'static>(
+        buffer: Buffer,
+        shape: Shape,
+        inputs: &[&Tensor],
+        op: impl FnOnce() -> O,
+    ) -> Result<Self> {
+        Ok(Tensor::new(buffer, shape).with_history(inputs, op))
+    }
+
+    /// Gives `self`, fresh from an operation, its history; see [`Tensor::record`].
+    pub fn with_history<O: Op + 'static>(
+        mut self,
+        inputs: &[&Tensor],
+        op: impl FnOnce() -> O,
+    ) -> Self {
+        if grad_enabled() && inputs.iter().any(|input| input.edge.is_some()) {
+            let inputs = inputs.iter().map(|input| input.edge.clone()).collect();
+            self.edge = Some(Edge::new(inputs, Box::new(op())));
+        }
+        self
+    }
+
+    /// This tensor's elements, to be overwritten in place; copied first where they are shared.
+    fn make_mut(&mut self) -> Result<ViewMut<'_>> {
+        let len = self.numel();
+        if Arc::get_mut(&mut self.buffer).is_none() {
+            self.buffer = Arc::new(self.buffer.copy_range(self.offset, len)?);
+            self.offset = 0;
+        }
+        match Arc::get_mut(&mut self.buffer) {
+            Some(buffer) => Ok(buffer.range_mut(self.offset, len)),
+            None => Err(Error::shape("make_mut", "a buffer of its own", "a shared one")),
+        }
+    }
+}
+
+impl fmt::Debug for Tensor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Tensor({} {} on {})", self.dtype(), self.shape, self.device())
+    }
+}

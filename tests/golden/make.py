@@ -5,9 +5,22 @@ from pathlib import Path
 
 import torch
 
+import fused_ops
 import plain_ops
 
-FAMILIES = {make.__name__: make for make in (plain_ops.elementwise, plain_ops.reduce, plain_ops.matmul, plain_ops.layout)}
+MAKERS = [
+    plain_ops.elementwise,
+    plain_ops.reduce,
+    plain_ops.matmul,
+    plain_ops.layout,
+    fused_ops.layer_norm,
+    fused_ops.embedding,
+    fused_ops.linear,
+    fused_ops.attention,
+    fused_ops.cross_entropy,
+    fused_ops.adamw,
+]
+FAMILIES = {maker.__name__: maker for maker in MAKERS}
 
 
 def main() -> None:

@@ -1,0 +1,145 @@
+"""Golden cases of the operations a transformer is made of: each written out plainly, as its definition reads."""
+
+import torch
+import torch.nn.functional as F
+
+from recorder import IGNORED, Case, Family
+
+LAYER_NORM_EPS = 1e-5
+
+
+def layer_norm() -> list[Family]:
+    family = Family("layer_norm")
+
+    def normalised(case: Case, x: torch.Tensor) -> torch.Tensor:
+        channels = x.shape[-1]
+        weight, bias = case.normal("weight", channels, mean=1.0, std=0.3), case.normal("bias", channels, std=0.3)
+        return F.layer_norm(x, (channels,), weight, bias, LAYER_NORM_EPS)
+
+    # With one channel the variance is zero and only eps stands between the row and a division by zero.
+    for name, shape in {"odd": (5, 33), "one": (3, 1), "wide": (2, 769)}.items():
+        with family.case(name) as case:
+            # A mean far from zero, which a careless one-pass variance would not survive.
+            case.output("y", normalised(case, case.normal("x", *shape, mean=3.0, std=2.0)))
+    with family.case("residual") as case:
+        total = case.normal("x", 4, 65) + case.normal("delta", 4, 65)
+        case.output("sum", total)
+        case.output("y", normalised(case, total))
+    return [family]
+
+
+def embedding() -> list[Family]:
+    family = Family("embedding")
+    vocabulary, places, channels = 13, 9, 33
+    for name in ("odd", "same"):
+        with family.case(name) as case:
+            ids = torch.randint(vocabulary, (3, 7), generator=case.random)
+            positions_ids = torch.randint(places, (3, 7), generator=case.random)
+            if name == "same":
+                ids, positions_ids = torch.full_like(ids, vocabulary - 1), torch.arange(7).repeat(3, 1)
+            case.store("ids", ids)
+            case.store("positions_ids", positions_ids)
+            tokens, positions = case.normal("tokens", vocabulary, channels), case.normal("positions", places, channels)
+            case.output("y", tokens[ids] + positions[positions_ids])
+    return [family]
+
+
+def linear() -> list[Family]:
+    family = Family("linear")
+    activations = {
+        "plain": None,
+        "bias": None,
+        "bias_gelu": lambda y: F.gelu(y, approximate="tanh"),
+        "bias_gelu_erf": F.gelu,
+    }
+    for name, activation in activations.items():
+        with family.case(name) as case:
+            x, weight = case.normal("x", 2, 5, 33), case.normal("weight", 65, 33, std=0.25)
+            bias = None if name == "plain" else case.normal("bias", 65)
+            y = F.linear(x, weight, bias)
+            case.output("y", activation(y) if activation else y)
+    return [family]
+
+
+def attend(case: Case, qkv: torch.Tensor, first_key: torch.Tensor, scale: float | None, keep_probs: bool) -> None:
+    """Masked softmax attention: query i of row b reads keys first_key[b, i] ..= i."""
+    batch, time, _, heads, head_dim = qkv.shape
+    query, key, value = qkv.permute(2, 0, 3, 1, 4)  # each (batch, heads, time, head_dim)
+    scores = query @ key.transpose(-1, -2) * (head_dim**-0.5 if scale is None else scale)
+    keys = torch.arange(time)
+    readable = (keys >= first_key[:, :, None]) & (keys <= keys[:, None])  # (batch, query, key)
+    probs = scores.masked_fill(~readable[:, None], -torch.inf).softmax(-1)
+    if keep_probs:
+        case.store("probs", probs)
+    case.output("y", (probs @ value).transpose(1, 2).reshape(batch, time, heads * head_dim))
+
+
+def first_keys(rule: str, batch: int, time: int) -> torch.Tensor:
+    queries = torch.arange(time).repeat(batch, 1)
+    match rule:
+        case "packed":
+            # Where documents begin: a document of one token, and ends that differ from row to row.
+            starts = [[0, 1, 23, 24, 51], [0, 40, 64]]
+            return torch.stack([torch.tensor([max(s for s in row if s <= i) for i in range(time)]) for row in starts])
+        case "padded":
+            # Left padding; a query in the padding reads only itself.
+            pad = torch.tensor([[9], [0]])
+            return torch.where(queries < pad, queries, pad)
+        case "window":
+            return (queries - 8).clamp(min=0)
+        case _:
+            return torch.zeros_like(queries)
+
+
+def attention() -> list[Family]:
+    shared = Family("attention")
+    # Two cases have files of their own: together with the others they would be too large for one.
+    families = {"long": Family("attention_long"), "packed": Family("attention_packed")}
+    shapes = {  # (batch, time, heads, head_dim)
+        "one": (1, 1, 1, 1),
+        "odd": (2, 33, 3, 13),
+        "long": (1, 130, 1, 64),
+        "packed": (2, 65, 2, 17),
+        "padded": (2, 31, 2, 8),
+        "window": (1, 70, 1, 16),
+        "unscaled": (1, 35, 2, 9),
+    }
+    for name, (batch, time, heads, head_dim) in shapes.items():
+        with families.get(name, shared).case(name) as case:
+            qkv = case.normal("qkv", batch, time, 3, heads, head_dim)
+            first_key = case.store("first_key", first_keys(name, batch, time))
+            scale = 1.0 if name == "unscaled" else None
+            attend(case, qkv, first_key, scale, keep_probs=name in ("odd", "packed"))
+    return [shared, *families.values()]
+
+
+def cross_entropy() -> list[Family]:
+    family = Family("cross_entropy")
+    shapes = {  # (rows, channels, vocabulary, rows without a target)
+        "ignored": (11, 33, 65, (0, 7)),
+        "all": (11, 33, 65, ()),
+        "wide": (3, 17, 1031, ()),
+    }
+    for name, (rows, channels, vocabulary, without) in shapes.items():
+        with family.case(name) as case:
+            hidden, weight = case.normal("hidden", rows, channels), case.normal("weight", vocabulary, channels, std=0.5)
+            targets = torch.randint(vocabulary, (rows,), generator=case.random)
+            targets[list(without)] = IGNORED
+            case.store("targets", targets)
+            # The mean over the rows that have a target.
+            case.loss("loss", F.cross_entropy(F.linear(hidden, weight), targets, ignore_index=IGNORED))
+    return [family]
+
+
+def adamw() -> list[Family]:
+    family = Family("adamw")
+    for name, weight_decay in {"decay": 0.1, "no_decay": 0.0}.items():
+        case = family.case(name)
+        values = torch.randn(37, generator=case.random).double()
+        case.store("values", values.clone())
+        optimiser = torch.optim.AdamW([values], lr=1e-2, betas=(0.9, 0.95), eps=1e-8, weight_decay=weight_decay)
+        for step in range(3):
+            values.grad = case.store(f"grad_{step}", torch.randn(37, generator=case.random).double())
+            optimiser.step()
+            case.store(f"after_{step}", values.clone())
+    return [family]

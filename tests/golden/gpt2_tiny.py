@@ -1,0 +1,115 @@
+"""A whole GPT-2, small and random: saved as `transformers` saves it, and what `transformers` computes with it in float64."""
+
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from transformers import GPT2Config, GPT2LMHeadModel
+from transformers.utils.logging import disable_progress_bar
+
+from recorder import generator, save
+
+STEPS = 10
+PROMPT, NEW_TOKENS = 7, 16
+# Below this gap between the best two logits, greedy text would hang on f32 rounding.
+LEAST_MARGIN = 0.01
+
+
+def random_model() -> GPT2LMHeadModel:
+    """Weights large enough that attention is peaked and logits are not flat; no bias is 0 and no norm's weight is 1."""
+    config = GPT2Config(
+        vocab_size=97,
+        n_positions=40,
+        n_embd=36,
+        n_layer=3,
+        n_head=3,
+        resid_pdrop=0.0,
+        embd_pdrop=0.0,
+        attn_pdrop=0.0,
+        bos_token_id=None,
+        eos_token_id=None,
+    )
+    model = GPT2LMHeadModel(config)
+    with torch.no_grad():
+        for name, values in model.named_parameters():
+            noise = torch.randn(values.shape, generator=generator(f"gpt2_tiny/{name}"))
+            if ".ln_" in name:
+                values.copy_(noise * 0.2 + (1.0 if name.endswith("weight") else 0.0))
+            elif name.endswith("bias"):
+                values.copy_(noise * 0.1)
+            elif ".wte" in name or ".wpe" in name:
+                values.copy_(noise * 0.4)
+            else:
+                # Conv1D: rows are the inputs.
+                values.copy_(noise * 1.5 / values.shape[0] ** 0.5)
+    return model
+
+
+def next_token_loss(logits: torch.Tensor, token_ids: torch.Tensor) -> torch.Tensor:
+    """The model's own `labels=` would round the logits to f32 first."""
+    return F.cross_entropy(logits[:, :-1].flatten(0, 1), token_ids[:, 1:].flatten())
+
+
+def forward_and_backward(model: GPT2LMHeadModel, token_ids: torch.Tensor) -> tuple[dict, dict]:
+    result = model(token_ids, output_hidden_states=True, output_attentions=True)
+    loss = next_token_loss(result.logits, token_ids)
+    loss.backward()
+    expected = {"token_ids": token_ids, "logits": result.logits, "loss": loss}
+    expected |= {f"hidden.{n}": hidden for n, hidden in enumerate(result.hidden_states)}
+    expected |= {f"attention.{n}": probs for n, probs in enumerate(result.attentions)}
+    gradients = {f"grad.{name}": values.grad for name, values in model.named_parameters()}
+    model.zero_grad()
+    return expected, gradients
+
+
+def greedy(model: GPT2LMHeadModel, prompt: torch.Tensor) -> torch.Tensor:
+    """The most likely continuation, sure enough at every step that f32 arrives at it too."""
+    result = model.generate(
+        prompt,
+        attention_mask=torch.ones_like(prompt),
+        max_new_tokens=NEW_TOKENS,
+        do_sample=False,
+        output_logits=True,
+        return_dict_in_generate=True,
+    )
+    best, second = torch.stack(result.logits).topk(2).values.unbind(-1)
+    margin = (best - second).min().item()
+    assert margin > LEAST_MARGIN, f"greedy text hangs on a gap of {margin} between two logits"
+    return result.sequences[:, prompt.shape[1] :]
+
+
+def train(model: GPT2LMHeadModel, token_ids: torch.Tensor) -> dict[str, torch.Tensor]:
+    """Ten AdamW steps on one batch: losses before the first step and after each, norms before clipping, weights at the end."""
+    matrices = [values for values in model.parameters() if values.dim() == 2]
+    vectors = [values for values in model.parameters() if values.dim() == 1]
+    optimiser = torch.optim.AdamW(
+        [{"params": matrices, "weight_decay": 0.1}, {"params": vectors, "weight_decay": 0.0}],
+        lr=1e-3,
+        betas=(0.9, 0.95),
+        eps=1e-8,
+    )
+    losses, norms = [], []
+    for _ in range(STEPS):
+        optimiser.zero_grad()
+        loss = next_token_loss(model(token_ids).logits, token_ids)
+        loss.backward()
+        losses.append(loss.detach())
+        norms.append(torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0))
+        optimiser.step()
+    with torch.no_grad():
+        losses.append(next_token_loss(model(token_ids).logits, token_ids))
+    trained = {f"adamw.params.{name}": values for name, values in model.named_parameters()}
+    return {"adamw.losses": torch.stack(losses), "grad_norms": torch.stack(norms)} | trained
+
+
+def make(directory: Path) -> None:
+    disable_progress_bar()
+    random_model().save_pretrained(directory)
+    model = GPT2LMHeadModel.from_pretrained(directory, dtype=torch.float64, attn_implementation="eager")
+    token_ids = torch.randint(model.config.vocab_size, (2, 23), generator=generator("gpt2_tiny/token_ids"))
+
+    expected, gradients = forward_and_backward(model, token_ids)
+    expected["greedy"] = greedy(model, token_ids[:, :PROMPT])
+    save(expected, directory / "expected.safetensors")
+    save(gradients, directory / "expected_gradients.safetensors")
+    save(train(model, token_ids), directory / "expected_adamw.safetensors")

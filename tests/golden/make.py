@@ -1,0 +1,46 @@
+"""Makes the golden files of this directory from float64 PyTorch: `python tests/golden/make.py [FAMILY ...]`."""
+
+import sys
+from pathlib import Path
+
+import torch
+
+import fused_ops
+import gpt2_tiny
+import plain_ops
+
+OPERATIONS = {
+    maker.__name__: maker
+    for maker in (
+        plain_ops.elementwise,
+        plain_ops.reduce,
+        plain_ops.matmul,
+        plain_ops.layout,
+        fused_ops.layer_norm,
+        fused_ops.embedding,
+        fused_ops.linear,
+        fused_ops.attention,
+        fused_ops.cross_entropy,
+        fused_ops.adamw,
+    )
+}
+MODEL = "gpt2_tiny"
+
+
+def main() -> None:
+    here = Path(__file__).parent
+    # One thread: the order of summation, and with it the bytes, depends on nothing but the code.
+    torch.set_num_threads(1)
+    known = [*OPERATIONS, MODEL]
+    for name in sys.argv[1:] or known:
+        if name == MODEL:
+            gpt2_tiny.make(here / MODEL)
+        elif name in OPERATIONS:
+            for family in OPERATIONS[name]():
+                family.save(here)
+        else:
+            raise SystemExit(f"family: expected one of {', '.join(known)}, found {name}")
+
+
+if __name__ == "__main__":
+    main()

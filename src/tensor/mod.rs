@@ -154,14 +154,22 @@ impl Tensor {
         Tensor { edge: None, ..self.clone() }
     }
 
-    /// The buffer, where this tensor is its only holder and covers all of it: what an operation asks
-    /// before it overwrites its input. Otherwise the tensor again.
-    pub fn into_sole(self) -> std::result::Result<Buffer, Self> {
-        if self.offset != 0 || self.buffer.len() != self.numel() {
-            return Err(self);
+    /// The elements in a buffer of their own: this tensor's, where nobody else holds it and it covers
+    /// all of it, otherwise a copy. So an operation that takes its input by value overwrites it.
+    pub fn into_buffer(self) -> Result<Buffer> {
+        let (offset, len) = (self.offset, self.numel());
+        match Arc::try_unwrap(self.buffer) {
+            Ok(buffer) if buffer.len() == len => Ok(buffer),
+            Ok(buffer) => buffer.copy_range(offset, len),
+            Err(buffer) => buffer.copy_range(offset, len),
         }
-        let Tensor { buffer, offset, shape, edge } = self;
-        Arc::try_unwrap(buffer).map_err(|buffer| Tensor { buffer, offset, shape, edge })
+    }
+
+    /// The tensor without its history, and the edge to it: for operations that take their input by
+    /// value.
+    pub fn into_parts(mut self) -> (Tensor, Option<Edge>) {
+        let edge = self.edge.take();
+        (self, edge)
     }
 
     /// The edge that a gradient for this tensor travels; `None` where none is wanted.
@@ -182,12 +190,20 @@ impl Tensor {
 
     /// Gives `self`, fresh from an operation, its history; see [`Tensor::record`].
     pub fn with_history<O: Op + 'static>(
-        mut self,
+        self,
         inputs: &[&Tensor],
         op: impl FnOnce() -> O,
     ) -> Self {
-        if grad_enabled() && inputs.iter().any(|input| input.edge.is_some()) {
-            let inputs = inputs.iter().map(|input| input.edge.clone()).collect();
+        self.with_edges(inputs.iter().map(|input| input.edge.clone()).collect(), op)
+    }
+
+    /// [`Tensor::with_history`] for inputs of which only the edges are left.
+    pub fn with_edges<O: Op + 'static>(
+        mut self,
+        inputs: Vec<Option<Edge>>,
+        op: impl FnOnce() -> O,
+    ) -> Self {
+        if grad_enabled() && inputs.iter().any(Option::is_some) {
             self.edge = Some(Edge::new(inputs, Box::new(op())));
         }
         self

@@ -1,0 +1,22 @@
+use crate::ops::testing::*;
+use crate::tensor::{Device, Tensor};
+
+#[test]
+fn equals_pytorch() {
+    let golden = Golden::open("embedding");
+    for case in ["odd", "same"] {
+        let ids = golden.tensor(&format!("{case}/ids"));
+        let at = golden.tensor(&format!("{case}/position_ids"));
+        check_case(&golden, case, &["tokens", "positions"], SUMS, &|x| {
+            x[0].embedding(&ids, Some((&x[1], &at)))
+        });
+    }
+}
+
+#[test]
+fn an_id_beyond_the_table_is_named() {
+    let table = Tensor::zeros(&[5, 2], crate::DType::F32, Device::Cpu).unwrap();
+    let ids = Tensor::from_slice(&[4u32, 5], &[2], Device::Cpu).unwrap();
+    let error = table.embedding(&ids, None).unwrap_err();
+    assert_eq!(error.to_string(), "token id: expected below 5, found 5");
+}

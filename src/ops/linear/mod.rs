@@ -1,0 +1,148 @@
+//! The affine map of a transformer, with its bias and GELU in the same operation.
+//!
+//! ```text
+//! u = x·Wᵀ + bias            y = gelu(u), or u itself
+//! du = dy·gelu'(u)           dx = du·W      dW = duᵀ·x      dbias = Σ_rows du
+//! ```
+//!
+//! W is [out, in], the layout of `torch.nn.Linear`, so that decoding streams it row by row. Equals
+//! `torch.nn.functional.linear` followed by `gelu`.
+
+mod cpu;
+#[cfg(test)]
+mod tests;
+
+use super::{expect_dims, expect_float, same_device};
+use crate::error::{Error, Result};
+use crate::shape::Shape;
+use crate::tensor::{Buffer, Device, Op, Sink, Tensor};
+
+/// What follows the affine map in the same pass.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Activation {
+    Identity,
+    /// GELU by tanh, as GPT-2 has it (`gelu_new`).
+    GeluTanh,
+    /// GELU by the error function, PyTorch's default.
+    GeluErf,
+}
+
+impl Tensor {
+    /// `activation(self·weightᵀ + bias)`: self [..., in], weight [out, in], bias [out] → [..., out].
+    ///
+    /// ```
+    /// use copla::{Device, Tensor, ops::linear::Activation};
+    /// let x = Tensor::from_slice(&[1.0f32, 2.0], &[1, 2], Device::Cpu)?;
+    /// let w = Tensor::from_slice(&[3.0f32, 4.0, 5.0, 6.0], &[2, 2], Device::Cpu)?;
+    /// assert_eq!(x.linear(&w, None, Activation::Identity)?.to_vec::<f32>()?, [11.0, 17.0]);
+    /// # Ok::<(), copla::Error>(())
+    /// ```
+    pub fn linear(
+        &self,
+        weight: &Tensor,
+        bias: Option<&Tensor>,
+        activation: Activation,
+    ) -> Result<Tensor> {
+        let (device, shape) = check(self, weight, bias)?;
+        let mut u = Buffer::new(device, self.dtype(), shape.numel())?;
+        match device {
+            Device::Cpu => cpu::affine(u.view_mut(), self, weight, bias)?,
+            Device::Meta => {}
+        }
+        let u = Tensor::new(u, shape);
+        let y = match activation {
+            Activation::Identity => u.clone(),
+            _ => u.activate(activation)?,
+        };
+        let inputs: Vec<&Tensor> = [self, weight].into_iter().chain(bias).collect();
+        Ok(y.with_history(&inputs, || Linear {
+            x: self.detach(),
+            weight: weight.detach(),
+            bias: bias.map(Tensor::detach),
+            activated: (activation != Activation::Identity).then_some((u, activation)),
+        }))
+    }
+
+    /// `activation(self)` in a buffer of its own, without history.
+    fn activate(&self, activation: Activation) -> Result<Tensor> {
+        let mut y = Buffer::new(self.device(), self.dtype(), self.numel())?;
+        match self.device() {
+            Device::Cpu => cpu::activate(y.view_mut(), self, activation)?,
+            Device::Meta => {}
+        }
+        Ok(Tensor::new(y, *self.shape()))
+    }
+}
+
+fn check(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Result<(Device, Shape)> {
+    let op = "linear";
+    expect_float(op, "input", x)?;
+    let &[outputs, inputs] = weight.dims() else {
+        return Err(Error::shape("linear: weight", "[out, in]", format!("{}", weight.shape())));
+    };
+    if x.shape().is_empty() || x.shape().last_dim() != inputs {
+        let expected = format!("[..., {inputs}] for weight {}", weight.shape());
+        return Err(Error::shape("linear: input", expected, format!("{}", x.shape())));
+    }
+    let mut device = same_device(op, &[x, weight])?;
+    if let Some(bias) = bias {
+        expect_dims(op, "bias", bias, &[outputs])?;
+        device = same_device(op, &[x, bias])?;
+    }
+    let mut dims = x.dims().to_vec();
+    if let Some(last) = dims.last_mut() {
+        *last = outputs;
+    }
+    Ok((device, Shape::new(&dims)?))
+}
+
+struct Linear {
+    x: Tensor,
+    weight: Tensor,
+    bias: Option<Tensor>,
+    /// What the activation was applied to, where there was one.
+    activated: Option<(Tensor, Activation)>,
+}
+
+impl Op for Linear {
+    fn backward(self: Box<Self>, dy: Tensor, to: &mut Sink) -> Result<()> {
+        let Self { x, weight, bias, activated } = *self;
+        let device = x.device();
+        let du = match activated {
+            None => dy,
+            Some((u, activation)) => activation_gradient(dy, u, activation)?,
+        };
+        if let Some(bias) = bias
+            && let Some((dbias, beta)) = to.slot(2, &bias)?
+        {
+            match device {
+                Device::Cpu => cpu::add_column_sums(dbias, beta, &du)?,
+                Device::Meta => {}
+            }
+        }
+        if let Some((dx, beta)) = to.slot(0, &x)? {
+            match device {
+                Device::Cpu => cpu::add_dx(dx, beta, &du, &weight)?,
+                Device::Meta => {}
+            }
+        }
+        if let Some((dweight, beta)) = to.slot(1, &weight)? {
+            match device {
+                Device::Cpu => cpu::add_dweight(dweight, beta, &du, &x)?,
+                Device::Meta => {}
+            }
+        }
+        Ok(())
+    }
+}
+
+/// dy·activation'(u), over dy where nobody else holds it.
+fn activation_gradient(dy: Tensor, u: Tensor, activation: Activation) -> Result<Tensor> {
+    let shape = *u.shape();
+    let mut du = dy.into_buffer()?;
+    match u.device() {
+        Device::Cpu => cpu::times_gradient(du.view_mut(), &u, activation)?,
+        Device::Meta => {}
+    }
+    Ok(Tensor::new(du, shape))
+}

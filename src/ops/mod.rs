@@ -1,0 +1,57 @@
+//! The operations, one room each: mathematics, shapes, forward, backward, CPU code and proof.
+//!
+//! In each folder `mod.rs` has the mathematics, the checks, the public function and the backward;
+//! `cpu.rs` only fills views; `tests.rs` compares with PyTorch in float64 and with finite
+//! differences. An operation dispatches in three moves: check, allocate, match on the device.
+
+pub mod adamw;
+pub mod attention;
+pub mod cross_entropy;
+pub mod dropout;
+pub mod embedding;
+pub mod grad_norm;
+pub mod layer_norm;
+pub mod linear;
+
+#[cfg(test)]
+mod testing;
+
+use crate::dtype::DType;
+use crate::error::{Error, Result};
+use crate::tensor::{Device, Tensor};
+
+/// Checks that `x` has exactly these dims, for operation `op` and its argument `name`.
+fn expect_dims(op: &str, name: &str, x: &Tensor, dims: &[usize]) -> Result<()> {
+    if x.dims() == dims {
+        return Ok(());
+    }
+    Err(Error::shape(format!("{op}: {name}"), format!("shape {dims:?}"), format!("{}", x.shape())))
+}
+
+/// Checks that all tensors of an operation are on one device, and gives it.
+fn same_device(op: &str, tensors: &[&Tensor]) -> Result<Device> {
+    let device = tensors[0].device();
+    match tensors.iter().find(|tensor| tensor.device() != device) {
+        None => Ok(device),
+        Some(other) => Err(Error::shape(
+            op,
+            format!("all tensors on {device}"),
+            format!("one on {}", other.device()),
+        )),
+    }
+}
+
+/// Checks that `x` holds u32 ids or f32/f16/bf16 numbers, as the operation needs.
+fn expect_float(op: &str, name: &str, x: &Tensor) -> Result<()> {
+    if x.dtype().is_float() {
+        return Ok(());
+    }
+    Err(Error::shape(format!("{op}: {name}"), "a float dtype", format!("{}", x.dtype())))
+}
+
+fn expect_ids(op: &str, name: &str, x: &Tensor) -> Result<()> {
+    if x.dtype() == DType::U32 {
+        return Ok(());
+    }
+    Err(Error::shape(format!("{op}: {name}"), "dtype u32", format!("{}", x.dtype())))
+}

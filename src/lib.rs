@@ -3,7 +3,7 @@
 //! The house, from the ground up (a floor imports only floors below it):
 //!
 //! - [`error`], [`dtype`], [`shape`], [`random`]: what everything speaks of
-//! - [`text`], [`formats`]: documents, tokenizers, batches; the files that hold models
+//! - [`text`], [`formats`], [`report`]: documents, tokenizers, batches; the files that hold models; tables
 //! - [`cpu`]: the machine: threads, SIMD, matrix products
 //! - [`tensor`]: tensors, the graph behind them, the arena of parameters
 
@@ -12,6 +12,7 @@ pub mod dtype;
 pub mod error;
 pub mod formats;
 pub mod random;
+pub mod report;
 pub mod shape;
 pub mod tensor;
 pub mod text;

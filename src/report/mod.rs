@@ -1,0 +1,3 @@
+//! What copla shows of its results.
+
+pub mod table;

@@ -1,1 +1,15 @@
-//! (being written)
+//! From a file to host batches: documents, split, tokenizer, batches; and the n-gram baseline.
+//!
+//! `text` knows no tensors: what it yields are vectors of ids, of which `train` makes tensors.
+
+pub mod batches;
+pub mod documents;
+pub mod ngram;
+pub mod split;
+pub mod tokenizer;
+
+pub use batches::{Batch, Batcher, IGNORE};
+pub use documents::{Document, embedded, read_documents};
+pub use ngram::KneserNey;
+pub use split::{Split, split};
+pub use tokenizer::Tokenizer;

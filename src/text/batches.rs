@@ -1,0 +1,381 @@
+//! Tokenised documents become rows of windows, in which every token and every end is a target once.
+//!
+//! A document `t1 .. tn` is the input `[EOS, t1 .. tn]` with the targets `[t1 .. tn, EOS]`. What is
+//! longer than a row is cut into windows whose targets follow one another; what is shorter shares a
+//! row with others, and `first_key` lets each window see only itself. What is left at the end of a row
+//! is masked **by position, never by token id**: a mask on the EOS id would hide the real ends of the
+//! texts, and the model would never learn to stop.
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+
+use crate::random::{Rng, philox};
+use crate::{Error, Result};
+
+/// The target that counts nothing (−100 in transformers).
+pub const IGNORE: u32 = u32::MAX;
+
+/// Host arrays of shape `[rows, time]`, row-major.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Batch {
+    /// Input ids; the padding is EOS.
+    pub tokens: Vec<u32>,
+    /// The id that follows each input, or [`IGNORE`].
+    pub targets: Vec<u32>,
+    /// The place in its window, from 0; 0 for padding.
+    pub positions: Vec<u32>,
+    /// The earliest index in the row that a query may read: where its window begins; for padding, its own.
+    pub first_key: Vec<u32>,
+    pub rows: usize,
+    pub time: usize,
+}
+
+impl Batch {
+    /// How many targets count.
+    pub fn targets(&self) -> usize {
+        self.targets.iter().filter(|&&target| target != IGNORE).count()
+    }
+}
+
+/// Rows packed once from all documents, and the order in which they come.
+///
+/// The order is a pure function of (seed, epoch, place in the epoch): nothing is carried from batch
+/// to batch, so a run resumes anywhere.
+pub struct Batcher {
+    /// `EOS t1 .. tn` of every document in turn, and one last EOS: the target of an input is the id after it.
+    stream: Vec<u32>,
+    /// Each row's windows, as ranges of inputs in `stream`; together at most `time` long.
+    packed: Vec<Vec<Range<usize>>>,
+    order: Order,
+    documents: usize,
+    rows: usize,
+    time: usize,
+}
+
+#[derive(Clone, Copy)]
+enum Order {
+    Source,
+    Shuffled { seed: u64 },
+}
+
+impl Batcher {
+    /// For training: windows shuffled before packing, rows shuffled in every epoch.
+    ///
+    /// `documents` are token ids without the end of text `eos`; a batch is `rows` × `time`. Usage error:
+    /// no rows, no time. Bad data: no document, that is no end of text to learn.
+    pub fn new(
+        documents: &[Vec<u32>],
+        eos: u32,
+        time: usize,
+        rows: usize,
+        seed: u64,
+    ) -> Result<Self> {
+        Self::packed(documents, eos, time, rows, Order::Shuffled { seed })
+    }
+
+    /// For validation: no shuffle, each epoch the same.
+    pub fn in_order(documents: &[Vec<u32>], eos: u32, time: usize, rows: usize) -> Result<Self> {
+        Self::packed(documents, eos, time, rows, Order::Source)
+    }
+
+    fn packed(
+        documents: &[Vec<u32>],
+        eos: u32,
+        time: usize,
+        rows: usize,
+        order: Order,
+    ) -> Result<Self> {
+        if rows == 0 || time == 0 {
+            let found = format!("{rows} × {time}");
+            return Err(Error::usage("batch of rows × tokens", "at least 1 × 1", found));
+        }
+        if documents.is_empty() {
+            return Err(Error::bad_data(
+                "ends of text among the targets",
+                "at least one document",
+                "none",
+            ));
+        }
+        let mut stream = Vec::new();
+        let mut windows = Vec::new();
+        for document in documents {
+            let start = stream.len();
+            stream.push(eos);
+            stream.extend_from_slice(document);
+            let end = stream.len();
+            windows.extend((start..end).step_by(time).map(|at| at..end.min(at + time)));
+        }
+        stream.push(eos);
+        let windows =
+            (0..windows.len()).map(|i| windows[order.at(PACKING, i, windows.len())].clone());
+        let packed = pack(windows, time);
+        Ok(Batcher { stream, packed, order, documents: documents.len(), rows, time })
+    }
+
+    /// The batch of this step (counted from 0, without end), always full: an epoch's rows follow those
+    /// of the epoch before it, within one batch if need be.
+    pub fn batch(&self, step: u64) -> Batch {
+        let (first, epoch) = (step * self.rows as u64, self.packed.len() as u64);
+        self.assemble((0..self.rows).map(|i| {
+            let row = first + i as u64;
+            self.row(row / epoch, (row % epoch) as usize)
+        }))
+    }
+
+    /// Every row of this epoch once; the last batch may have fewer rows.
+    pub fn epoch(&self, epoch: u64) -> impl Iterator<Item = Batch> + '_ {
+        let count = self.packed.len();
+        (0..count).step_by(self.rows).map(move |first| {
+            let rows = first..count.min(first + self.rows);
+            self.assemble(rows.map(|row| self.row(epoch, row)))
+        })
+    }
+
+    /// Targets in one epoch: every token of every document, and its end.
+    pub fn targets(&self) -> usize {
+        self.stream.len() - 1
+    }
+
+    /// Ends of text among them: one for each document.
+    pub fn eos_targets(&self) -> usize {
+        self.documents
+    }
+
+    /// Rows in one epoch: divided by the rows of a batch, the steps of an epoch.
+    pub fn rows_per_epoch(&self) -> usize {
+        self.packed.len()
+    }
+
+    /// The share of all places that hold a target, in (0, 1].
+    pub fn filled_share(&self) -> f64 {
+        self.targets() as f64 / (self.packed.len() * self.time) as f64
+    }
+
+    fn row(&self, epoch: u64, place: usize) -> &[Range<usize>] {
+        &self.packed[self.order.at(epoch, place, self.packed.len())]
+    }
+
+    fn assemble<'a>(&'a self, packed: impl ExactSizeIterator<Item = &'a [Range<usize>]>) -> Batch {
+        let (rows, time) = (packed.len(), self.time);
+        let eos = self.stream[self.targets()];
+        let mut batch = Batch {
+            tokens: vec![eos; rows * time],
+            targets: vec![IGNORE; rows * time],
+            positions: vec![0; rows * time],
+            first_key: (0..rows).flat_map(|_| 0..time as u32).collect(),
+            rows,
+            time,
+        };
+        for (row, windows) in packed.enumerate() {
+            let mut first = 0;
+            for window in windows {
+                let place = row * time + first..row * time + first + window.len();
+                let next = window.start + 1..window.end + 1;
+                batch.tokens[place.clone()].copy_from_slice(&self.stream[window.clone()]);
+                batch.targets[place.clone()].copy_from_slice(&self.stream[next]);
+                batch.first_key[place.clone()].fill(first as u32);
+                for (position, slot) in batch.positions[place].iter_mut().enumerate() {
+                    *slot = position as u32;
+                }
+                first += window.len();
+            }
+        }
+        batch
+    }
+}
+
+/// Best-fit bin packing: each window goes to the fullest row that still has room for it.
+fn pack(windows: impl Iterator<Item = Range<usize>>, time: usize) -> Vec<Vec<Range<usize>>> {
+    let mut rows: Vec<Vec<Range<usize>>> = Vec::new();
+    // Room -> the rows that have just that much.
+    let mut rooms: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
+    for window in windows {
+        let length = window.len();
+        let tightest = rooms.range_mut(length..).next().and_then(|(&room, rows)| {
+            let row = rows.pop()?;
+            Some((room, row, rows.is_empty()))
+        });
+        let (room, row) = match tightest {
+            Some((room, row, was_the_last)) => {
+                if was_the_last {
+                    rooms.remove(&room);
+                }
+                rows[row].push(window);
+                (room - length, row)
+            }
+            None => {
+                rows.push(vec![window]);
+                (time - length, rows.len() - 1)
+            }
+        };
+        if room > 0 {
+            rooms.entry(room).or_default().push(row);
+        }
+    }
+    rows
+}
+
+/// The epoch whose order shuffles the windows before packing; training never gets there.
+const PACKING: u64 = u64::MAX;
+
+impl Order {
+    /// Which of `count` things stands at `place` in `epoch`: a permutation that needs no table.
+    ///
+    /// A balanced Feistel network over Philox on the next even number of bits, walked until it lands
+    /// below `count` (Black and Rogaway 2002, "Ciphers with arbitrary finite domains", section 5).
+    fn at(self, epoch: u64, place: usize, count: usize) -> usize {
+        let Order::Shuffled { seed } = self else { return place };
+        let key = Rng::new(seed).key(epoch);
+        let half = (usize::BITS - (count - 1).leading_zeros()).div_ceil(2).max(1);
+        let mask = (1_u64 << half) - 1;
+        let mut at = place as u64;
+        loop {
+            let (mut left, mut right) = (at >> half, at & mask);
+            for round in 0..6 {
+                let word = u64::from(philox(key, [right as u32, round, half, 0])[0]);
+                (left, right) = (right, left ^ (word & mask));
+            }
+            at = left << half | right;
+            if at < count as u64 {
+                return at as usize;
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const EOS: u32 = 7;
+
+    /// Documents of many lengths, empty ones and ones with the EOS id inside included.
+    fn documents(seed: u64) -> Vec<Vec<u32>> {
+        let word = |i: u32, j: u32| philox(seed, [i, j, 0, 0])[0];
+        let document = |i| (0..word(i, 0) % 45).map(|j| word(i, j + 1) % 20).collect();
+        (0..60).map(document).collect()
+    }
+
+    /// The windows of a row, as (inputs, targets), read from what the model is given.
+    fn windows(batch: &Batch, row: usize) -> Vec<(Vec<u32>, Vec<u32>)> {
+        let place = row * batch.time..(row + 1) * batch.time;
+        let (tokens, targets) = (&batch.tokens[place.clone()], &batch.targets[place.clone()]);
+        let (positions, first_key) = (&batch.positions[place.clone()], &batch.first_key[place]);
+        let mut windows: Vec<(Vec<u32>, Vec<u32>)> = Vec::new();
+        let mut first = 0;
+        for i in 0..batch.time {
+            if positions[i] == 0 {
+                first = i;
+                windows.push((Vec::new(), Vec::new()));
+            }
+            assert_eq!(first_key[i] as usize, first, "reads its own window only");
+            assert_eq!(positions[i] as usize, i - first);
+            if targets[i] == IGNORE {
+                assert_eq!((positions[i], tokens[i]), (0, EOS));
+                windows.pop();
+            } else if let Some((inputs, outputs)) = windows.last_mut() {
+                inputs.push(tokens[i]);
+                outputs.push(targets[i]);
+            }
+        }
+        windows
+    }
+
+    fn sorted<T: Ord>(mut items: Vec<T>) -> Vec<T> {
+        items.sort();
+        items
+    }
+
+    #[test]
+    fn every_token_and_every_end_is_a_target_once_per_epoch() {
+        for (time, rows) in [(1, 3), (2, 1), (9, 4), (16, 5), (64, 7), (500, 2)] {
+            let documents = documents(time as u64);
+            // What a reader of the rule would write down, window by window.
+            let mut expected = Vec::new();
+            for document in &documents {
+                let inputs: Vec<_> = [&[EOS], &document[..]].concat();
+                let targets: Vec<_> = [&document[..], &[EOS]].concat();
+                let pairs = inputs.chunks(time).zip(targets.chunks(time));
+                expected.extend(pairs.map(|(inputs, targets)| (inputs.to_vec(), targets.to_vec())));
+            }
+            let expected = sorted(expected);
+            let shuffled = Batcher::new(&documents, EOS, time, rows, 11).unwrap();
+            let in_order = Batcher::in_order(&documents, EOS, time, rows).unwrap();
+            for (batcher, epoch) in [(&shuffled, 0), (&shuffled, 5), (&in_order, 0)] {
+                let mut found = Vec::new();
+                let (mut targets, mut all_rows) = (0, 0);
+                for batch in batcher.epoch(epoch) {
+                    assert_eq!((batch.time, batch.tokens.len()), (time, batch.rows * time));
+                    targets += batch.targets();
+                    all_rows += batch.rows;
+                    found.extend((0..batch.rows).flat_map(|row| windows(&batch, row)));
+                }
+                assert_eq!(sorted(found), expected, "time {time}, rows {rows}, epoch {epoch}");
+                assert_eq!(targets, batcher.targets());
+                assert_eq!(all_rows, batcher.rows_per_epoch());
+                assert_eq!(batcher.eos_targets(), documents.len());
+            }
+        }
+    }
+
+    #[test]
+    fn the_order_depends_on_seed_epoch_and_place_alone() {
+        let documents = documents(1);
+        let batcher = |seed| Batcher::new(&documents, EOS, 24, 4, seed).unwrap();
+        let (one, same, other) = (batcher(3), batcher(3), batcher(4));
+        // Asked backwards, and forwards.
+        let backwards: Vec<_> = (0..40).rev().map(|step| one.batch(step)).collect();
+        let forwards: Vec<_> = (0..40).map(|step| same.batch(step)).collect();
+        assert!(backwards.iter().rev().eq(&forwards));
+        assert_ne!(one.batch(0), other.batch(0));
+        // The endless batches are the epochs, end to end, in a new order each.
+        let rows_of = |batches: Vec<Batch>| -> Vec<Vec<u32>> {
+            batches
+                .iter()
+                .flat_map(|b| b.tokens.chunks(b.time).map(<[u32]>::to_vec).collect::<Vec<_>>())
+                .collect()
+        };
+        let endless = rows_of((0..40).map(|step| one.batch(step)).collect());
+        let epochs = [0, 1].map(|epoch| rows_of(one.epoch(epoch).collect()));
+        assert_eq!(endless[..2 * one.rows_per_epoch()], epochs.concat());
+        assert_ne!(epochs[0], epochs[1]);
+    }
+
+    #[test]
+    fn the_order_is_a_permutation_and_mixes() {
+        for count in [1, 2, 3, 5, 16, 17, 100, 1000] {
+            let order = Order::Shuffled { seed: 5 };
+            let places: Vec<_> = (0..count).map(|place| order.at(9, place, count)).collect();
+            assert_eq!(sorted(places.clone()), (0..count).collect::<Vec<_>>());
+            // Fixed points of a random permutation: one is expected, Poisson.
+            let fixed = places.iter().enumerate().filter(|(i, at)| i == *at).count();
+            assert!(count < 100 || fixed < 8, "{fixed} of {count} stay where they are");
+        }
+        // Of three things, all six orders come, each about as often.
+        let mut seen = BTreeMap::new();
+        for epoch in 0..6000 {
+            let order = Order::Shuffled { seed: 5 };
+            *seen.entry([0, 1, 2].map(|place| order.at(epoch, place, 3))).or_insert(0) += 1;
+        }
+        assert!(seen.len() == 6 && seen.values().all(|n| (850..1150).contains(n)), "{seen:?}");
+    }
+
+    #[test]
+    fn packing_fills_the_rows() {
+        let documents: Vec<Vec<u32>> = (0..2000).map(|i| vec![1; 5 + i * 7 % 90]).collect();
+        let batcher = Batcher::new(&documents, EOS, 256, 8, 0).unwrap();
+        assert!(batcher.filled_share() > 0.97, "{}", batcher.filled_share());
+        let lone = Batcher::new(&[vec![1, 2, 3]], EOS, 8, 2, 0).unwrap();
+        assert_eq!(lone.filled_share(), 0.5);
+    }
+
+    #[test]
+    fn nothing_to_learn_is_refused() {
+        let refused = |documents: &[Vec<u32>], time, rows| {
+            Batcher::new(documents, EOS, time, rows, 0).err().unwrap().to_string()
+        };
+        assert!(refused(&[], 8, 2).contains("at least one document"));
+        assert!(refused(&[vec![1]], 0, 2).contains("2 × 0"));
+        assert!(refused(&[vec![1]], 8, 0).contains("0 × 8"));
+    }
+}

@@ -6,11 +6,13 @@
 //! - [`text`], [`formats`], [`report`]: documents, tokenizers, batches; the files that hold models; tables
 //! - [`cpu`]: the machine: threads, SIMD, matrix products
 //! - [`tensor`]: tensors, the graph behind them, the arena of parameters
+//! - [`ops`]: the operations, one room each
 
 pub mod cpu;
 pub mod dtype;
 pub mod error;
 pub mod formats;
+pub mod ops;
 pub mod random;
 pub mod report;
 pub mod shape;

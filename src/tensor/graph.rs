@@ -4,7 +4,7 @@
 //! segment of the arena or into the sum that an older node waits for. So a weight gradient is
 //! accumulated in place by its matrix product, and an activation is freed with its last reader.
 
-use crate::cpu;
+use crate::cpu::{for_rows, simd, vectorized};
 use crate::error::{Error, Result};
 use crate::shape::Shape;
 use crate::tensor::{Buffer, Device, Gradients, Param, Tensor, ViewMut};
@@ -206,7 +206,15 @@ fn accumulate(mut sum: ViewMut, beta: f32, grad: &Tensor) -> Result<()> {
             if beta == 0.0 {
                 sum.write(|sum| sum.copy_from_slice(&grad))
             } else {
-                sum.update(|sum| cpu::add_into(sum, &grad))
+                sum.update(|sum| {
+                    for_rows(sum, 1, 1, |first, sum| {
+                        let grad = &grad[first..first + sum.len()];
+                        vectorized(
+                            #[inline(always)]
+                            || simd::add_into(sum, grad),
+                        );
+                    })
+                })
             }
         }
         Device::Meta => Ok(()),

@@ -189,11 +189,7 @@ impl Tensor {
     }
 
     /// Gives `self`, fresh from an operation, its history; see [`Tensor::record`].
-    pub fn with_history<O: Op + 'static>(
-        self,
-        inputs: &[&Tensor],
-        op: impl FnOnce() -> O,
-    ) -> Self {
+    pub fn with_history<O: Op + 'static>(self, inputs: &[&Tensor], op: impl FnOnce() -> O) -> Self {
         self.with_edges(inputs.iter().map(|input| input.edge.clone()).collect(), op)
     }
 

@@ -61,14 +61,17 @@ fn update(
         let (values, m, v) = unsafe {
             (values.slice_mut(at.clone()), m.slice_mut(at.clone()), v.slice_mut(at.clone()))
         };
-        vectorized(#[inline(always)] || {
-            for (((value, grad), m), v) in values.iter_mut().zip(&grads[at]).zip(m).zip(v) {
-                let g = grad * state.grad_scale;
-                *m = beta1 * *m + (1.0 - beta1) * g;
-                *v = beta2 * *v + (1.0 - beta2) * g * g;
-                *value = *value * keep - rate * *m / (v.sqrt() / root + eps);
-            }
-        })
+        vectorized(
+            #[inline(always)]
+            || {
+                for (((value, grad), m), v) in values.iter_mut().zip(&grads[at]).zip(m).zip(v) {
+                    let g = grad * state.grad_scale;
+                    *m = beta1 * *m + (1.0 - beta1) * g;
+                    *v = beta2 * *v + (1.0 - beta2) * g * g;
+                    *value = *value * keep - rate * *m / (v.sqrt() / root + eps);
+                }
+            },
+        )
     });
 }
 

@@ -20,12 +20,15 @@ pub(super) fn apply(mut x: ViewMut, shape: Shape, dropout: Dropout) -> Result<()
         for (sample, x) in x.chunks_exact_mut(sample_len).enumerate() {
             let base = (dropout.first_sample() + sample as u64) << 40;
             let run = |first: usize, x: &mut [f32]| {
-                vectorized(#[inline(always)] || {
-                    for (i, x) in x.chunks_mut(4).enumerate() {
-                        let factors = dropout.factors(base | (first + 4 * i) as u64);
-                        x.iter_mut().zip(factors).for_each(|(x, factor)| *x *= factor);
-                    }
-                })
+                vectorized(
+                    #[inline(always)]
+                    || {
+                        for (i, x) in x.chunks_mut(4).enumerate() {
+                            let factors = dropout.factors(base | (first + 4 * i) as u64);
+                            x.iter_mut().zip(factors).for_each(|(x, factor)| *x *= factor);
+                        }
+                    },
+                )
             };
             let whole = sample_len - sample_len % BLOCK;
             let (blocks, rest) = x.split_at_mut(whole);

@@ -13,7 +13,7 @@ pub(super) fn forward(
     check_ids("token id", ids, tokens)?;
     let width = tokens.dims()[1];
     let (values, ids) = (tokens.read()?, ids.slice::<u32>()?);
-    let row = |table: &'_ [f32], id: u32| id as usize * width..(id as usize + 1) * width;
+    let row = |id: u32| id as usize * width..(id as usize + 1) * width;
     let positions = match positions {
         None => None,
         Some((table, at)) => {
@@ -23,14 +23,17 @@ pub(super) fn forward(
     };
     y.write(|y| {
         for_rows(y, width, 2 * width, |first, rows| {
-            vectorized(#[inline(always)] || {
-                for (i, y) in rows.chunks_exact_mut(width).enumerate() {
-                    y.copy_from_slice(&values[row(&values, ids[first + i])]);
-                    if let Some((table, at)) = &positions {
-                        simd::add_into(y, &table[row(table, at[first + i])]);
+            vectorized(
+                #[inline(always)]
+                || {
+                    for (i, y) in rows.chunks_exact_mut(width).enumerate() {
+                        y.copy_from_slice(&values[row(ids[first + i])]);
+                        if let Some((table, at)) = &positions {
+                            simd::add_into(y, &table[row(at[first + i])]);
+                        }
                     }
-                }
-            })
+                },
+            )
         })
     })
 }
@@ -50,8 +53,7 @@ pub(super) fn add_rows(mut table: ViewMut, beta: f32, dy: &Tensor, ids: &Tensor)
     // Places sorted by id: every run of equal ids is the work of one thread, in order of place.
     let mut places: Vec<u32> = (0..ids.len() as u32).collect();
     places.sort_by_key(|&place| (ids[place as usize], place));
-    let runs: Vec<&[u32]> =
-        places.chunk_by(|&a, &b| ids[a as usize] == ids[b as usize]).collect();
+    let runs: Vec<&[u32]> = places.chunk_by(|&a, &b| ids[a as usize] == ids[b as usize]).collect();
     table.update(|table| {
         if beta == 0.0 {
             for_rows(table, 1, 1, |_, part| part.fill(0.0));
@@ -61,11 +63,14 @@ pub(super) fn add_rows(mut table: ViewMut, beta: f32, dy: &Tensor, ids: &Tensor)
             let id = ids[runs[run][0] as usize] as usize;
             // SAFETY: every run has an id of its own, so no two threads have the same row.
             let row = unsafe { table.slice_mut(id * width..(id + 1) * width) };
-            vectorized(#[inline(always)] || {
-                for &place in runs[run] {
-                    simd::add_into(row, &dy[place as usize * width..][..width]);
-                }
-            })
+            vectorized(
+                #[inline(always)]
+                || {
+                    for &place in runs[run] {
+                        simd::add_into(row, &dy[place as usize * width..][..width]);
+                    }
+                },
+            )
         });
     })
 }

@@ -6,7 +6,7 @@ fn equals_pytorch() {
     let golden = Golden::open("embedding");
     for case in ["odd", "same"] {
         let ids = golden.tensor(&format!("{case}/ids"));
-        let at = golden.tensor(&format!("{case}/position_ids"));
+        let at = golden.tensor(&format!("{case}/positions_ids"));
         check_case(&golden, case, &["tokens", "positions"], SUMS, &|x| {
             x[0].embedding(&ids, Some((&x[1], &at)))
         });

@@ -24,13 +24,18 @@ pub(super) fn forward(
     y.write(|y| {
         for_rows2((y, width), (stats, 2), width * COST, |first, y, stats| {
             let x = &x[first * width..][..y.len()];
-            vectorized(#[inline(always)] || {
-                for ((y, stats), x) in
-                    y.chunks_exact_mut(width).zip(stats.as_chunks_mut().0).zip(x.chunks_exact(width))
-                {
-                    *stats = normalise(y, x, &weight, &bias, eps);
-                }
-            })
+            vectorized(
+                #[inline(always)]
+                || {
+                    for ((y, stats), x) in y
+                        .chunks_exact_mut(width)
+                        .zip(stats.as_chunks_mut().0)
+                        .zip(x.chunks_exact(width))
+                    {
+                        *stats = normalise(y, x, &weight, &bias, eps);
+                    }
+                },
+            )
         })
     })
 }
@@ -57,18 +62,22 @@ pub(super) fn residual_forward(
                 // SAFETY: chunks of rows do not overlap, and neither do their statistics.
                 let stats = unsafe { stats.slice_mut(2 * first..2 * (first + rows)) };
                 let (x, delta) = (&x[first * width..], &delta[first * width..]);
-                vectorized(#[inline(always)] || {
-                    for row in 0..rows {
-                        let at = row * width..(row + 1) * width;
-                        let (sum, x, delta) = (&mut sum[at.clone()], &x[at.clone()], &delta[at.clone()]);
-                        for ((sum, x), delta) in sum.iter_mut().zip(x).zip(delta) {
-                            *sum = x + delta;
+                vectorized(
+                    #[inline(always)]
+                    || {
+                        for row in 0..rows {
+                            let at = row * width..(row + 1) * width;
+                            let (sum, x, delta) =
+                                (&mut sum[at.clone()], &x[at.clone()], &delta[at.clone()]);
+                            for ((sum, x), delta) in sum.iter_mut().zip(x).zip(delta) {
+                                *sum = x + delta;
+                            }
+                            let [mean, rstd] = normalise(&mut y[at], sum, &weight, &bias, eps);
+                            stats[2 * row] = mean;
+                            stats[2 * row + 1] = rstd;
                         }
-                        let [mean, rstd] = normalise(&mut y[at], sum, &weight, &bias, eps);
-                        stats[2 * row] = mean;
-                        stats[2 * row + 1] = rstd;
-                    }
-                })
+                    },
+                )
             })
         })
     })?
@@ -104,29 +113,32 @@ pub(super) fn add_dx(
     let stats = stats.slice::<f32>()?;
     dx.update(|dx| {
         for_rows(dx, width, width * COST, |first, dx| {
-            vectorized(#[inline(always)] || {
-                for (row, dx) in dx.chunks_exact_mut(width).enumerate() {
-                    let row = first + row;
-                    let at = row * width..(row + 1) * width;
-                    let (dy, x) = (&dy[at.clone()], &x[at]);
-                    let [mean, rstd] = [stats[2 * row], stats[2 * row + 1]];
-                    let (mut sum_g, mut sum_gx) = ([0.0f32; 16], [0.0f32; 16]);
-                    for ((dy, x), w) in dy.chunks(16).zip(x.chunks(16)).zip(weight.chunks(16)) {
-                        for i in 0..dy.len() {
-                            let g = dy[i] * w[i];
-                            sum_g[i] += g;
-                            sum_gx[i] += g * ((x[i] - mean) * rstd);
+            vectorized(
+                #[inline(always)]
+                || {
+                    for (row, dx) in dx.chunks_exact_mut(width).enumerate() {
+                        let row = first + row;
+                        let at = row * width..(row + 1) * width;
+                        let (dy, x) = (&dy[at.clone()], &x[at]);
+                        let [mean, rstd] = [stats[2 * row], stats[2 * row + 1]];
+                        let (mut sum_g, mut sum_gx) = ([0.0f32; 16], [0.0f32; 16]);
+                        for ((dy, x), w) in dy.chunks(16).zip(x.chunks(16)).zip(weight.chunks(16)) {
+                            for i in 0..dy.len() {
+                                let g = dy[i] * w[i];
+                                sum_g[i] += g;
+                                sum_gx[i] += g * ((x[i] - mean) * rstd);
+                            }
+                        }
+                        let mean_g = simd::sum(&sum_g) / width as f32;
+                        let mean_gx = simd::sum(&sum_gx) / width as f32;
+                        for (((dx, dy), x), w) in dx.iter_mut().zip(dy).zip(x).zip(&*weight) {
+                            let normed = (x - mean) * rstd;
+                            let through = (dy * w - mean_g - normed * mean_gx) * rstd;
+                            *dx = if beta == 0.0 { through } else { *dx + through };
                         }
                     }
-                    let mean_g = simd::sum(&sum_g) / width as f32;
-                    let mean_gx = simd::sum(&sum_gx) / width as f32;
-                    for (((dx, dy), x), w) in dx.iter_mut().zip(dy).zip(x).zip(&*weight) {
-                        let normed = (x - mean) * rstd;
-                        let through = (dy * w - mean_g - normed * mean_gx) * rstd;
-                        *dx = if beta == 0.0 { through } else { *dx + through };
-                    }
-                }
-            })
+                },
+            )
         })
     })
 }
@@ -146,19 +158,24 @@ pub(super) fn partial_sums(
             let (dweight, dbias) = sums.split_at_mut(width);
             let start = (first + part) * ROWS_PER_PART;
             let rows = start..(start + ROWS_PER_PART).min(stats.len() / 2);
-            vectorized(#[inline(always)] || {
-                dweight.fill(0.0);
-                dbias.fill(0.0);
-                for row in rows {
-                    let at = row * width..(row + 1) * width;
-                    let [mean, rstd] = [stats[2 * row], stats[2 * row + 1]];
-                    let sums = dweight.iter_mut().zip(dbias.iter_mut());
-                    for ((dy, x), (dweight, dbias)) in dy[at.clone()].iter().zip(&x[at]).zip(sums) {
-                        *dweight += dy * ((x - mean) * rstd);
-                        *dbias += dy;
+            vectorized(
+                #[inline(always)]
+                || {
+                    dweight.fill(0.0);
+                    dbias.fill(0.0);
+                    for row in rows {
+                        let at = row * width..(row + 1) * width;
+                        let [mean, rstd] = [stats[2 * row], stats[2 * row + 1]];
+                        let sums = dweight.iter_mut().zip(dbias.iter_mut());
+                        for ((dy, x), (dweight, dbias)) in
+                            dy[at.clone()].iter().zip(&x[at]).zip(sums)
+                        {
+                            *dweight += dy * ((x - mean) * rstd);
+                            *dbias += dy;
+                        }
                     }
-                }
-            })
+                },
+            )
         }
     });
     Ok(())
@@ -173,7 +190,10 @@ pub(super) fn add_parts(mut sum: ViewMut, beta: f32, partial: &Buffer, which: us
         }
         let width = sum.len();
         for part in partial.chunks_exact(2 * width) {
-            vectorized(#[inline(always)] || simd::add_into(sum, &part[which * width..][..width]));
+            vectorized(
+                #[inline(always)]
+                || simd::add_into(sum, &part[which * width..][..width]),
+            );
         }
     })
 }

@@ -45,8 +45,18 @@ pub(super) fn activate(mut y: ViewMut, u: &Tensor, activation: Activation) -> Re
     let u = u.read()?;
     y.write(|y| match activation {
         Activation::Identity => y.copy_from_slice(&u),
-        Activation::GeluTanh => map(y, &u, #[inline(always)] |_, u| math::gelu_tanh(u)),
-        Activation::GeluErf => map(y, &u, #[inline(always)] |_, u| math::gelu_erf(u)),
+        Activation::GeluTanh => map(
+            y,
+            &u,
+            #[inline(always)]
+            |_, u| math::gelu_tanh(u),
+        ),
+        Activation::GeluErf => map(
+            y,
+            &u,
+            #[inline(always)]
+            |_, u| math::gelu_erf(u),
+        ),
     })
 }
 
@@ -55,8 +65,18 @@ pub(super) fn times_gradient(mut du: ViewMut, u: &Tensor, activation: Activation
     let u = u.read()?;
     du.update(|du| match activation {
         Activation::Identity => {}
-        Activation::GeluTanh => map(du, &u, #[inline(always)] |d, u| d * math::gelu_tanh_grad(u)),
-        Activation::GeluErf => map(du, &u, #[inline(always)] |d, u| d * math::gelu_erf_grad(u)),
+        Activation::GeluTanh => map(
+            du,
+            &u,
+            #[inline(always)]
+            |d, u| d * math::gelu_tanh_grad(u),
+        ),
+        Activation::GeluErf => map(
+            du,
+            &u,
+            #[inline(always)]
+            |d, u| d * math::gelu_erf_grad(u),
+        ),
     })
 }
 
@@ -66,11 +86,14 @@ fn map(y: &mut [f32], u: &[f32], f: impl Fn(f32, f32) -> f32 + Sync) {
     let whole = y.len() - y.len() % BLOCK;
     let (blocks, rest) = y.split_at_mut(whole);
     let run = |first: usize, y: &mut [f32]| {
-        vectorized(#[inline(always)] || {
-            for (y, u) in y.iter_mut().zip(&u[first..]) {
-                *y = f(*y, *u);
-            }
-        })
+        vectorized(
+            #[inline(always)]
+            || {
+                for (y, u) in y.iter_mut().zip(&u[first..]) {
+                    *y = f(*y, *u);
+                }
+            },
+        )
     };
     for_rows(blocks, BLOCK, BLOCK * GELU_COST, |first, y| run(first * BLOCK, y));
     run(whole, rest);
@@ -105,11 +128,14 @@ pub(super) fn add_column_sums(mut sums: ViewMut, beta: f32, x: &Tensor) -> Resul
             sums.fill(0.0);
         }
         let add = |first: usize, sums: &mut [f32]| {
-            vectorized(#[inline(always)] || {
-                for row in x.chunks_exact(width) {
-                    simd::add_into(sums, &row[first..first + sums.len()]);
-                }
-            })
+            vectorized(
+                #[inline(always)]
+                || {
+                    for row in x.chunks_exact(width) {
+                        simd::add_into(sums, &row[first..first + sums.len()]);
+                    }
+                },
+            )
         };
         let whole = width - width % COLUMNS;
         let (blocks, rest) = sums.split_at_mut(whole);

@@ -5,6 +5,8 @@
 //! differences. An operation dispatches in three moves: check, allocate, match on the device.
 
 pub mod adamw;
+pub mod attention;
+pub mod cross_entropy;
 pub mod dropout;
 pub mod embedding;
 pub mod grad_norm;

@@ -71,6 +71,11 @@ impl Buffer {
         }
     }
 
+    /// The elements as f32, from any float type; borrowed where they are f32.
+    pub fn read(&self) -> Result<Cow<'_, [f32]>> {
+        read_f32(self, 0, self.len)
+    }
+
     /// A buffer of its own with `len` elements from `offset`.
     pub fn copy_range(&self, offset: usize, len: usize) -> Result<Self> {
         let mut copy = Self::new(self.device(), self.dtype, len)?;
@@ -121,9 +126,10 @@ impl ViewMut<'_> {
         self.len == 0
     }
 
-    /// The same range, lent on.
-    pub fn reborrow(&mut self) -> ViewMut<'_> {
-        ViewMut { buffer: self.buffer, offset: self.offset, len: self.len }
+    /// `len` elements of this range, from `offset` on.
+    pub fn range(&mut self, offset: usize, len: usize) -> ViewMut<'_> {
+        debug_assert!(offset + len <= self.len);
+        ViewMut { buffer: self.buffer, offset: self.offset + offset, len }
     }
 
     /// The elements, where they are CPU memory of type `T`.

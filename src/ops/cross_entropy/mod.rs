@@ -1,0 +1,161 @@
+//! The head of a language model and its loss in one operation that owns the logits.
+//!
+//! ```text
+//! logits = hidden·Wᵀ      loss = Σ over counted rows of (lse(logits) − logits[target]) / targets
+//! dlogits = (softmax(logits) − onehot(target))·dloss / targets, 0 in ignored rows
+//! dhidden = dlogits·W     dW = dlogitsᵀ·hidden
+//! ```
+//!
+//! The logits of a whole batch are the largest tensor of a training step, so rows go in chunks: with
+//! one chunk the logits are kept and turned into their gradient in place; with more they are made
+//! again for backward, one chunk at a time. Equals `torch.nn.functional.cross_entropy` of a linear
+//! map with `reduction="sum"`, divided by `targets`; [`IGNORE`] is its `ignore_index`.
+
+mod cpu;
+#[cfg(test)]
+mod tests;
+
+use super::{expect_dims, expect_float, expect_ids, same_device};
+use crate::dtype::DType;
+use crate::error::{Error, Result};
+use crate::shape::Shape;
+use crate::tensor::{Buffer, Device, Op, Sink, Tensor};
+use std::ops::Range;
+
+/// A target that does not count (`transformers` writes −100).
+pub const IGNORE: u32 = u32::MAX;
+
+#[derive(Clone, Copy, Debug)]
+pub struct CrossEntropy {
+    /// The number of targets of the effective batch, by which the sum is divided.
+    pub targets: usize,
+    /// Rows whose logits are held at once.
+    pub chunk: usize,
+}
+
+impl Tensor {
+    /// `self` [rows, width], `weight` [vocab, width], `targets` (u32, [rows]) → a scalar, f32.
+    ///
+    /// ```
+    /// use copla::{DType, Device, Tensor, ops::cross_entropy::CrossEntropy};
+    /// let hidden = Tensor::zeros(&[3, 4], DType::F32, Device::Cpu)?;
+    /// let weight = Tensor::zeros(&[8, 4], DType::F32, Device::Cpu)?;
+    /// let targets = Tensor::from_slice(&[0u32, 7, 2], &[3], Device::Cpu)?;
+    /// let options = CrossEntropy { targets: 3, chunk: 2 };
+    /// let loss = hidden.linear_cross_entropy(&weight, &targets, options)?;
+    /// assert!((loss.item()? - 8f32.ln()).abs() < 1e-6);
+    /// # Ok::<(), copla::Error>(())
+    /// ```
+    pub fn linear_cross_entropy(
+        &self,
+        weight: &Tensor,
+        targets: &Tensor,
+        options: CrossEntropy,
+    ) -> Result<Tensor> {
+        let (device, rows, vocab) = check(self, weight, targets, options)?;
+        let chunk = options.chunk.min(rows.max(1));
+        let mut logits = Buffer::new(device, DType::F32, chunk * vocab)?;
+        let mut lse = Buffer::new(device, DType::F32, rows)?;
+        let mut losses = Buffer::new(device, DType::F32, rows)?;
+        for at in chunks(rows, chunk) {
+            match device {
+                Device::Cpu => {
+                    cpu::logits(logits.view_mut(), self, weight, at.clone())?;
+                    let out = [lse.view_mut(), losses.view_mut()];
+                    cpu::losses(out, &logits, vocab, targets, at)?
+                }
+                Device::Meta => {}
+            }
+        }
+        let mut loss = Buffer::new(device, DType::F32, 1)?;
+        match device {
+            Device::Cpu => cpu::mean(loss.view_mut(), &losses, options.targets)?,
+            Device::Meta => {}
+        }
+        let kept = (chunk >= rows).then_some(logits);
+        Tensor::record(loss, Shape::new(&[])?, &[self, weight], || LinearCrossEntropy {
+            hidden: self.detach(),
+            weight: weight.detach(),
+            targets: targets.clone(),
+            lse,
+            kept,
+            options: CrossEntropy { chunk, ..options },
+        })
+    }
+}
+
+fn check(
+    hidden: &Tensor,
+    weight: &Tensor,
+    targets: &Tensor,
+    options: CrossEntropy,
+) -> Result<(Device, usize, usize)> {
+    let op = "linear_cross_entropy";
+    expect_float(op, "hidden", hidden)?;
+    expect_ids(op, "targets", targets)?;
+    let (&[rows, width], &[vocab, _]) = (hidden.dims(), weight.dims()) else {
+        let found = format!("{} and {}", hidden.shape(), weight.shape());
+        return Err(Error::shape(op, "hidden [rows, width] and weight [vocab, width]", found));
+    };
+    expect_dims(op, "weight", weight, &[vocab, width])?;
+    expect_dims(op, "targets", targets, &[rows])?;
+    if options.targets == 0 || options.chunk == 0 || vocab == 0 {
+        let found = format!("{options:?} over a vocabulary of {vocab}");
+        return Err(Error::shape(op, "targets, chunk and vocabulary of at least 1", found));
+    }
+    Ok((same_device(op, &[hidden, weight, targets])?, rows, vocab))
+}
+
+fn chunks(rows: usize, chunk: usize) -> impl Iterator<Item = Range<usize>> {
+    (0..rows).step_by(chunk).map(move |row| row..rows.min(row + chunk))
+}
+
+struct LinearCrossEntropy {
+    hidden: Tensor,
+    weight: Tensor,
+    targets: Tensor,
+    /// log Σ exp of each row's logits.
+    lse: Buffer,
+    /// All logits, where one chunk held them.
+    kept: Option<Buffer>,
+    options: CrossEntropy,
+}
+
+impl Op for LinearCrossEntropy {
+    fn backward(self: Box<Self>, dloss: Tensor, to: &mut Sink) -> Result<()> {
+        let Self { hidden, weight, targets, lse, kept, options } = *self;
+        let device = hidden.device();
+        let (rows, vocab) = (hidden.dims()[0], weight.dims()[0]);
+        let again = kept.is_none();
+        let mut logits = match kept {
+            Some(logits) => logits,
+            None => Buffer::new(device, DType::F32, options.chunk * vocab)?,
+        };
+        let wants_hidden = to.wants(0);
+        let mut dhidden = Buffer::new(device, hidden.dtype(), hidden.numel())?;
+        for at in chunks(rows, options.chunk) {
+            match device {
+                Device::Cpu => {
+                    if again {
+                        cpu::logits(logits.view_mut(), &hidden, &weight, at.clone())?;
+                    }
+                    let scale = dloss.item()? / options.targets as f32;
+                    let dlogits = logits.view_mut();
+                    cpu::to_gradient(dlogits, vocab, &lse, &targets, scale, at.clone())?;
+                    if wants_hidden {
+                        cpu::dhidden(dhidden.view_mut(), &logits, &weight, at.clone())?;
+                    }
+                }
+                Device::Meta => {}
+            }
+            if let Some((dweight, beta)) = to.slot(1, &weight)? {
+                match device {
+                    Device::Cpu => cpu::add_dweight(dweight, beta, &logits, &hidden, at)?,
+                    Device::Meta => {}
+                }
+            }
+        }
+        drop(logits);
+        to.give(0, Tensor::new(dhidden, *hidden.shape()))
+    }
+}

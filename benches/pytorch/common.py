@@ -23,8 +23,8 @@ LARGEST_WAIT = 0.04
 SHORTEST_REPETITION_S = 0.1
 # On a machine that is never quiet we stop after this many attempts per clean repetition wanted.
 ATTEMPTS = 3
-# After a disturbed one we wait this long: what disturbed it may end.
-PAUSE_S = 1.0
+# After a disturbed one we wait for a quiet machine, this long at most.
+LONGEST_PAUSE_S = 20.0
 
 
 @dataclass
@@ -44,6 +44,22 @@ def seconds_waited() -> float:
         except FileNotFoundError:
             pass  # the thread ended meanwhile
     return waited * 1e-9
+
+
+def wait_for_quiet() -> None:
+    """Returns when the cores were idle for nine tenths of half a second, or after LONGEST_PAUSE_S."""
+
+    def ticks() -> list[int]:
+        return [int(field) for field in Path("/proc/stat").read_text().splitlines()[0].split()[1:]]
+
+    deadline = time.perf_counter() + LONGEST_PAUSE_S
+    while time.perf_counter() < deadline:
+        before = ticks()
+        time.sleep(0.5)
+        passed = [after - earlier for after, earlier in zip(ticks(), before)]
+        # The fourth and fifth fields are idle and waiting for a disk.
+        if sum(passed[3:5]) >= 0.9 * sum(passed):
+            return
 
 
 def peak_rss_gib() -> float:
@@ -68,7 +84,7 @@ def measure(work: Work, reps: int) -> dict:
         if seconds_waited() - waited < LARGEST_WAIT * elapsed:
             clean.append(elapsed / runs)
         else:
-            time.sleep(PAUSE_S)
+            wait_for_quiet()
     median = statistics.median(clean if len(clean) >= 3 else times)
     return {
         "median_s": median,

@@ -22,8 +22,7 @@ use crate::shape::Shape;
 use crate::tensor::{Buffer, Device, Op, Sink, Tensor};
 use std::ops::Range;
 
-/// A target that does not count (`transformers` writes −100).
-pub const IGNORE: u32 = u32::MAX;
+pub use crate::text::batches::IGNORE;
 
 #[derive(Clone, Copy, Debug)]
 pub struct CrossEntropy {

@@ -1,0 +1,99 @@
+//! The models: one decoder and its dialects, behind one trait.
+
+pub mod decoder;
+pub mod gpt2;
+mod load;
+mod save;
+
+pub use load::load;
+pub use save::save;
+
+use crate::error::{Error, Result};
+use crate::nn::{Pass, State};
+use crate::ops::cross_entropy::CrossEntropy;
+use crate::tensor::{DType, Device, Layout, Parameters, Tensor};
+use serde_json::{Map, Value};
+
+/// What goes into a model; all u32, [batch, time].
+pub struct Input {
+    pub tokens: Tensor,
+    /// Each token's place in its document.
+    pub positions: Tensor,
+    /// The earliest place in the row that each token may read.
+    pub first_key: Tensor,
+}
+
+impl Input {
+    /// Whole rows, each one document from place 0: [rows, time].
+    pub fn rows(tokens: &[u32], rows: usize, device: Device) -> Result<Self> {
+        Self::rows_from(tokens, rows, 0, device)
+    }
+
+    /// Rows that go on from place `past` of their documents: [rows, time].
+    pub fn rows_from(tokens: &[u32], rows: usize, past: usize, device: Device) -> Result<Self> {
+        let time = tokens.len() / rows.max(1);
+        let dims = [rows, time];
+        let positions: Vec<u32> =
+            (0..rows).flat_map(|_| past as u32..(past + time) as u32).collect();
+        Ok(Input {
+            tokens: Tensor::from_slice(tokens, &dims, device)?,
+            positions: Tensor::from_slice(&positions, &dims, device)?,
+            first_key: Tensor::zeros(&dims, DType::U32, device)?,
+        })
+    }
+}
+
+/// A language model, whatever its family. Parameters are kept apart: a model is their arrangement.
+pub trait Model: Send + Sync {
+    /// The state after the last norm: [batch, time, width].
+    fn hidden(&self, input: &Input, pass: &mut Pass) -> Result<Tensor>;
+
+    /// [..., width] → [..., vocab].
+    fn logits(&self, hidden: &Tensor, pass: &mut Pass) -> Result<Tensor>;
+
+    /// The loss of `targets` (u32, [batch, time]) given `hidden`; a scalar.
+    fn loss(
+        &self,
+        hidden: &Tensor,
+        targets: &Tensor,
+        options: CrossEntropy,
+        pass: &mut Pass,
+    ) -> Result<Tensor>;
+
+    /// What decoding `rows` texts of at most `capacity` tokens carries along.
+    fn new_state(&self, rows: usize, capacity: usize, params: &Parameters) -> Result<State>;
+
+    fn vocab_size(&self) -> usize;
+
+    /// The most tokens that fit one document.
+    fn context(&self) -> usize;
+
+    /// The places of the parameters: what an arena is built from.
+    fn layout(&self) -> Result<Layout>;
+
+    /// Fresh weights, drawn on the CPU by the family's own rule.
+    fn initialise(&self, params: &mut Parameters, seed: u64) -> Result<()>;
+
+    /// `config.json` as `transformers` writes it.
+    fn config(&self) -> Map<String, Value>;
+
+    /// How the Hugging Face file stores a parameter.
+    fn stored(&self, name: &str) -> Stored;
+}
+
+/// How a Hugging Face file keeps a matrix.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stored {
+    AsHere,
+    /// [in, out], as `transformers`' Conv1D; here it is [out, in].
+    Transposed,
+}
+
+/// The number of a preset's or a config's heads must divide its width.
+fn head_dim(width: usize, heads: usize) -> Result<usize> {
+    if heads > 0 && width > 0 && width.is_multiple_of(heads) && width / heads <= 256 {
+        return Ok(width / heads);
+    }
+    let found = format!("{heads} heads for a width of {width}");
+    Err(Error::bad_data("model config", "heads that divide the width into 1 to 256", found))
+}

@@ -47,7 +47,7 @@ impl Form {
             "romancillo" => Form::Romancillo,
             "soneto" => Form::Soneto,
             "seguidilla" => Form::Seguidilla,
-            "haiku" | "haikus" => Form::Haiku,
+            "haiku" => Form::Haiku,
             "lira" => Form::Lira,
             "octava" => Form::Octava,
             "terceto" => Form::Terceto,
@@ -308,13 +308,13 @@ fn sonnet(lines: &[Line], found: &mut Vec<Problem>) {
     scheme(lines, &pattern, Kind::Consonant, found);
 }
 
-/// aba bcb cdc … yzyz.
+/// aba bcb cdc … yzyz; up to 70 lines, where the letters end.
 fn chained_tercets(lines: &[Line], found: &mut Vec<Problem>) {
     if lines.len() < 7 || lines.len() % 3 != 1 || lines.len() > 70 {
         let (line, number) = (lines.last().map_or(0, |line| line.number), lines.len().to_string());
         found.push(Problem {
             line,
-            expected: "7, 10, 13 … lines".into(),
+            expected: "7, 10, 13 … 70 lines".into(),
             found: number,
             syllables: String::new(),
         });

@@ -7,11 +7,14 @@
 //! - [`cpu`]: the machine: threads, SIMD, matrix products
 //! - [`tensor`]: tensors, the graph behind them, the arena of parameters
 //! - [`ops`]: the operations, one room each
+//! - [`nn`], [`models`]: thin layers; one decoder and its dialects
 
 pub mod cpu;
 pub mod dtype;
 pub mod error;
 pub mod formats;
+pub mod models;
+pub mod nn;
 pub mod ops;
 pub mod random;
 pub mod report;

@@ -5,13 +5,14 @@ pub mod gpt2;
 mod load;
 mod save;
 
-pub use load::load;
-pub use save::save;
+pub use load::{Use, from_config, load};
+pub use save::{in_file_layout, save};
 
 use crate::error::{Error, Result};
 use crate::nn::{Pass, State};
 use crate::ops::cross_entropy::CrossEntropy;
-use crate::tensor::{DType, Device, Layout, Parameters, Tensor};
+use crate::dtype::DType;
+use crate::tensor::{Device, Layout, Parameters, Tensor};
 use serde_json::{Map, Value};
 
 /// What goes into a model; all u32, [batch, time].

@@ -1,4 +1,4 @@
-//! From a file to host batches: documents, split, tokenizer, batches; and the n-gram baseline.
+//! From a file to host batches: documents, split, tokenizer, batches; the n-gram baseline; verse.
 //!
 //! `text` knows no tensors: what it yields are vectors of ids, of which `train` makes tensors.
 
@@ -7,6 +7,7 @@ pub mod documents;
 pub mod ngram;
 pub mod split;
 pub mod tokenizer;
+pub mod verse;
 
 pub use batches::{Batch, Batcher, IGNORE};
 pub use documents::{Document, embedded, read_documents};

@@ -79,7 +79,7 @@ fn from_csv(name: &str, text: &str) -> Result<Vec<Document>> {
         if record.iter().eq([LAST_ROW]) {
             break;
         }
-        if record.iter().last().is_some_and(|field| field.ends_with(end.as_str())) {
+        if record.iter().next_back().is_some_and(|field| field.ends_with(end.as_str())) {
             return Err(broken("a closing quote".into(), "the end of the file".into()));
         }
         if record.len() != header.len() {

@@ -159,10 +159,9 @@ impl KneserNey {
     /// The longest seen n-gram of at most `order − 1` symbols that ends the text `context symbol`.
     fn next_context(&self, mut context: usize, symbol: u32) -> usize {
         loop {
-            if self.nodes[context].length + 1 < self.order {
-                if let Some(&next) = self.children.get(&(context, symbol)) {
-                    return next;
-                }
+            let next = self.children.get(&(context, symbol));
+            if let Some(&next) = next.filter(|&&next| self.nodes[next].length < self.order) {
+                return next;
             }
             if context == ROOT {
                 return ROOT;

@@ -285,6 +285,23 @@ mod tests {
     }
 
     #[test]
+    fn threads_change_nothing() {
+        let texts: Vec<String> = (0..300).map(random_text).collect();
+        let run = |threads| {
+            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+            pool.install(|| {
+                let tokenizer = Tokenizer::train_bpe(&texts, 400).unwrap();
+                let ids = tokenizer.encode_batch(&texts).unwrap();
+                (tokenizer.inner.to_string(false).unwrap(), ids)
+            })
+        };
+        let one = run(1);
+        assert!(one.1.iter().zip(&texts).any(|(ids, text)| ids.len() < text.len()));
+        assert_eq!(one, run(2));
+        assert_eq!(one, run(5));
+    }
+
+    #[test]
     fn text_never_becomes_a_special_token() {
         let dir = tempfile::tempdir().unwrap();
         tokenizer().save(dir.path()).unwrap();

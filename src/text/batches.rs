@@ -2,9 +2,9 @@
 //!
 //! A document `t1 .. tn` is the input `[EOS, t1 .. tn]` with the targets `[t1 .. tn, EOS]`. What is
 //! longer than a row is cut into windows whose targets follow one another; what is shorter shares a
-//! row with others, and `first_key` lets each window see only itself. What is left at the end of a row
-//! is masked **by position, never by token id**: a mask on the EOS id would hide the real ends of the
-//! texts, and the model would never learn to stop.
+//! row with others, and `first_key` lets each window see only itself. What is left at the end of a
+//! row is masked **by position, never by token id**: a mask on the EOS id would hide the real ends
+//! of the texts, and the model would never learn to stop.
 
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
@@ -25,7 +25,8 @@ pub struct Batch {
     pub targets: Vec<u32>,
     /// The place in its window, from 0; 0 for padding.
     pub positions: Vec<u32>,
-    /// The earliest index in the row that a query may read: where its window begins; for padding, its own.
+    /// The earliest index in the row that a query may read: where its window begins; for padding,
+    /// its own.
     pub first_key: Vec<u32>,
     pub rows: usize,
     pub time: usize,
@@ -43,7 +44,8 @@ impl Batch {
 /// The order is a pure function of (seed, epoch, place in the epoch): nothing is carried from batch
 /// to batch, so a run resumes anywhere.
 pub struct Batcher {
-    /// `EOS t1 .. tn` of every document in turn, and one last EOS: the target of an input is the id after it.
+    /// `EOS t1 .. tn` of every document in turn, and one last EOS: the target of an input is the id
+    /// after it.
     stream: Vec<u32>,
     /// Each row's windows, as ranges of inputs in `stream`; together at most `time` long.
     packed: Vec<Vec<Range<usize>>>,
@@ -62,8 +64,8 @@ enum Order {
 impl Batcher {
     /// For training: windows of one length are shuffled before packing, rows in every epoch.
     ///
-    /// `documents` are token ids without the end of text `eos`; a batch is `rows` × `time`. Usage error:
-    /// no rows, no time. Bad data: no document, that is no end of text to learn.
+    /// `documents` are token ids without the end of text `eos`; a batch is `rows` × `time`. Usage
+    /// error: no rows, no time. Bad data: no document, that is no end of text to learn.
     pub fn new(
         documents: &[Vec<u32>],
         eos: u32,
@@ -110,14 +112,15 @@ impl Batcher {
         let count = windows.len();
         let mut windows: Vec<Range<usize>> =
             (0..count).map(|place| windows[order.at(PACKING, place, count)].clone()).collect();
-        // Each row is met whole and in a new order, so what stands in it may well follow from lengths.
+        // Each row is met whole and in a new order, so what stands in it may well follow from
+        // lengths.
         windows.sort_by_key(|window| Reverse(window.len()));
         let packed = pack(windows, time);
         Ok(Batcher { stream, packed, order, documents: documents.len(), rows, time })
     }
 
-    /// The batch of this step (counted from 0, without end), always full: an epoch's rows follow those
-    /// of the epoch before it, within one batch if need be.
+    /// The batch of this step (counted from 0, without end), always full: an epoch's rows follow
+    /// those of the epoch before it, within one batch if need be.
     pub fn batch(&self, step: u64) -> Batch {
         let (first, epoch) = (step * self.rows as u64, self.packed.len() as u64);
         self.assemble((0..self.rows).map(|i| {
@@ -188,8 +191,8 @@ impl Batcher {
     }
 }
 
-/// Best-fit bin packing: each window goes to the fullest row that still has room for it. With the longest
-/// windows first (best-fit decreasing: Johnson et al. 1974), hardly a place is left empty.
+/// Best-fit bin packing: each window goes to the fullest row that still has room for it. With the
+/// longest windows first (best-fit decreasing: Johnson et al. 1974), hardly a place is left empty.
 fn pack(windows: Vec<Range<usize>>, time: usize) -> Vec<Vec<Range<usize>>> {
     let mut rows: Vec<Vec<Range<usize>>> = Vec::new();
     // Room -> the rows that have just that much.
@@ -226,8 +229,9 @@ const PACKING: u64 = u64::MAX;
 impl Order {
     /// Which of `count` things stands at `place` in `epoch`: a permutation that needs no table.
     ///
-    /// A balanced Feistel network over Philox on the next even number of bits, walked until it lands
-    /// below `count` (Black and Rogaway 2002, "Ciphers with arbitrary finite domains", section 5).
+    /// A balanced Feistel network over Philox on the next even number of bits, walked until it
+    /// lands below `count` (Black and Rogaway 2002, "Ciphers with arbitrary finite
+    /// domains").
     fn at(self, epoch: u64, place: usize, count: usize) -> usize {
         let Order::Shuffled { seed } = self else { return place };
         let key = Rng::new(seed).key(epoch);

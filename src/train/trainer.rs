@@ -72,8 +72,7 @@ impl Trainer {
         };
         let targets = Tensor::from_slice(&batch.targets, &dims, device)?;
         let row = self.model.vocab_size() * size_of::<f32>();
-        let options =
-            CrossEntropy { targets: batch.targets(), chunk: (LOGITS_BYTES / row).max(1) };
+        let options = CrossEntropy { targets: batch.targets(), chunk: (LOGITS_BYTES / row).max(1) };
         let rng = Rng { attempt: step, ..self.rng };
         let mut pass = Pass { dropout: Some(rng), ..Pass::new(&self.params) };
         let hidden = self.model.hidden(&input, &mut pass)?;

@@ -6,13 +6,18 @@
 
 pub mod adamw;
 pub mod attention;
+pub mod binary;
 pub mod cross_entropy;
 pub mod dropout;
+pub mod elementwise;
 pub mod embedding;
 pub mod grad_norm;
 pub mod layer_norm;
+pub mod layout;
 pub mod linear;
+pub mod reduce;
 
+mod strides;
 #[cfg(test)]
 mod testing;
 
@@ -26,6 +31,15 @@ fn expect_dims(op: &str, name: &str, x: &Tensor, dims: &[usize]) -> Result<()> {
         return Ok(());
     }
     Err(Error::shape(format!("{op}: {name}"), format!("shape {dims:?}"), format!("{}", x.shape())))
+}
+
+/// The shape of `x` seen from `axis`: how many elements there are before it, along it and after it.
+fn around(op: &str, x: &Tensor, axis: usize) -> Result<[usize; 3]> {
+    let dims = x.dims();
+    let Some(&size) = dims.get(axis) else {
+        return Err(Error::shape(op, format!("an axis of shape {}", x.shape()), format!("{axis}")));
+    };
+    Ok([dims[..axis].iter().product(), size, dims[axis + 1..].iter().product()])
 }
 
 /// Checks that all tensors of an operation are on one device, and gives it.

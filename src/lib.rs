@@ -8,6 +8,7 @@
 //! - [`tensor`]: tensors, the graph behind them, the arena of parameters
 //! - [`ops`]: the operations, one room each
 //! - [`nn`], [`models`]: thin layers; one decoder and its dialects
+//! - [`train`]: the trainer and its runs
 
 pub mod cpu;
 pub mod dtype;
@@ -21,6 +22,7 @@ pub mod report;
 pub mod shape;
 pub mod tensor;
 pub mod text;
+pub mod train;
 
 pub use dtype::{DType, Element};
 pub use error::{Error, Kind, Result};

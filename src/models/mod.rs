@@ -8,10 +8,10 @@ mod save;
 pub use load::{Use, from_config, load};
 pub use save::{in_file_layout, save};
 
+use crate::dtype::DType;
 use crate::error::{Error, Result};
 use crate::nn::{Pass, State};
 use crate::ops::cross_entropy::CrossEntropy;
-use crate::dtype::DType;
 use crate::tensor::{Device, Layout, Parameters, Tensor};
 use serde_json::{Map, Value};
 

@@ -51,8 +51,8 @@ pub fn read_documents(path: impl AsRef<Path>) -> Result<Vec<Document>> {
     if is_csv { from_csv(&name, text) } else { Ok(from_plain_text(text)) }
 }
 
-/// Follows a CSV while it is read. A quote left open swallows the rest of a file without a complaint
-/// from the parser; it then swallows this row too.
+/// Follows a CSV while it is read. A quote left open swallows the rest of a file without a
+/// complaint from the parser; it then swallows this row too.
 const LAST_ROW: &str = "\u{1}";
 
 fn from_csv(name: &str, text: &str) -> Result<Vec<Document>> {
@@ -79,7 +79,7 @@ fn from_csv(name: &str, text: &str) -> Result<Vec<Document>> {
         if record.iter().eq([LAST_ROW]) {
             break;
         }
-        if record.iter().last().is_some_and(|field| field.ends_with(end.as_str())) {
+        if record.iter().next_back().is_some_and(|field| field.ends_with(end.as_str())) {
             return Err(broken("a closing quote".into(), "the end of the file".into()));
         }
         if record.len() != header.len() {

@@ -1,16 +1,18 @@
-//! The baseline to beat: an n-gram model of characters with interpolated modified Kneser-Ney smoothing.
+//! The baseline to beat: character n-grams with interpolated modified Kneser-Ney smoothing.
 //!
-//! Source: Chen and Goodman, "An Empirical Study of Smoothing Techniques for Language Modeling" (1999),
-//! section 3. With `a` the adjusted count and `u'` the context `u` without its first symbol,
+//! Source: Chen and Goodman, "An Empirical Study of Smoothing Techniques for Language Modeling"
+//! (1999), section 3. With `a` the adjusted count and `u'` the context `u` without its first
+//! symbol,
 //!
 //! ```text
-//! p(w | u) = (max(a(uw) − D(a(uw)), 0) + (D₁N₁(u) + D₂N₂(u) + D₃N₃₊(u)) p(w | u')) / Σ_w a(uw)
+//! p(w | u) = (max(a(uw) − D(a(uw)), 0) + left(u) p(w | u')) / Σ_w a(uw)
+//! left(u)  = D₁N₁(u) + D₂N₂(u) + D₃N₃₊(u)
 //! ```
 //!
-//! where Nᵢ(u) counts the symbols that follow `u` with adjusted count i, and below the empty context every
-//! symbol (the alphabet, one for unknown characters, the end of a document) has the same share. The
-//! adjusted count is the count for the longest n-grams and for those that begin a document; for others it is
-//! the number of different symbols that precede them.
+//! where Nᵢ(u) counts the symbols that follow `u` with adjusted count i, and below the empty
+//! context every symbol (the alphabet, one for unknown characters, the end of a document) has the
+//! same share. The adjusted count is the count for the longest n-grams and for those that begin a
+//! document; for others it is the number of different symbols that precede them.
 
 use std::collections::HashMap;
 
@@ -22,7 +24,8 @@ const END: u32 = 1;
 const UNKNOWN: u32 = u32::MAX;
 const ROOT: usize = 0;
 
-/// One seen n-gram, also as a context of what follows it. The nodes form a trie whose parents come first.
+/// One seen n-gram, also as a context of what follows it. The nodes form a trie whose parents come
+/// first.
 #[derive(Default)]
 struct Node {
     length: usize,
@@ -159,10 +162,9 @@ impl KneserNey {
     /// The longest seen n-gram of at most `order − 1` symbols that ends the text `context symbol`.
     fn next_context(&self, mut context: usize, symbol: u32) -> usize {
         loop {
-            if self.nodes[context].length + 1 < self.order {
-                if let Some(&next) = self.children.get(&(context, symbol)) {
-                    return next;
-                }
+            let next = self.children.get(&(context, symbol));
+            if let Some(&next) = next.filter(|&&next| self.nodes[next].length < self.order) {
+                return next;
             }
             if context == ROOT {
                 return ROOT;
@@ -171,8 +173,8 @@ impl KneserNey {
         }
     }
 
-    /// −log2 p of the document: of all its characters and of its end. All unknown characters are one
-    /// symbol, which spares the model from saying which one it is.
+    /// −log2 p of the document: of all its characters and of its end. All unknown characters are
+    /// one symbol, which spares the model from saying which one it is.
     pub fn bits(&self, document: &str) -> f64 {
         let symbol = |c| self.alphabet.get(&c).copied().unwrap_or(UNKNOWN);
         let mut context = self.next_context(ROOT, START);
@@ -193,8 +195,8 @@ impl KneserNey {
     }
 }
 
-/// D₁, D₂, D₃₊ from the numbers of n-grams with adjusted counts 1 to 4 (Chen and Goodman, equation 26).
-/// Where those are too few to give anything sensible: ½, 1, 1½, as KenLM falls back to.
+/// D₁, D₂, D₃₊ from the numbers of n-grams with adjusted counts 1 to 4 (Chen and Goodman,
+/// section 3). Where those are too few to give anything sensible: ½, 1, 1½, as KenLM's fallback.
 fn discounts(n: [u64; 4]) -> [f64; 3] {
     let [n1, n2, n3, n4] = n.map(|n| n as f64);
     let y = n1 / (n1 + 2.0 * n2);
@@ -221,8 +223,9 @@ mod tests {
         assert!((found - expected).abs() < 1e-12 * expected.abs().max(1.0), "{found} {expected}");
     }
 
-    /// One document "a", order 2: the n-grams are ^a and a$ (once each); a and $ have one symbol before
-    /// them. Nothing to estimate discounts from, so D1 = 1/2; the uniform share is 1/3 (a, $, unknown).
+    /// One document "a", order 2: the n-grams are ^a and a$ (once each); a and $ have one symbol
+    /// before them. Nothing to estimate discounts from, so D1 = 1/2; the uniform share is 1/3 (a,
+    /// $, unknown).
     #[test]
     fn a_tiny_example_by_hand() {
         let model = KneserNey::train(&["a"], 2).unwrap();

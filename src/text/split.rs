@@ -16,8 +16,8 @@ pub struct Split {
 /// Puts about `validation_share` (of the characters, in 0..1) of the documents aside.
 ///
 /// Documents whose words are the same, whatever their case, spaces and punctuation, go to the same
-/// side. Which side depends on `seed` and on the words, not on the order of the documents. Each side
-/// gets at least one document.
+/// side. Which side depends on `seed` and on the words, not on the order of the documents. Each
+/// side gets at least one document.
 ///
 /// Usage error: a share outside 0..1. Bad data: fewer than two different documents.
 pub fn split(documents: Vec<Document>, validation_share: f64, seed: u64) -> Result<Split> {
@@ -65,7 +65,7 @@ pub fn split(documents: Vec<Document>, validation_share: f64, seed: u64) -> Resu
     Ok(Split { train, validation })
 }
 
-/// FNV-1a over the words in lower case (Fowler, Noll and Vo; 64-bit parameters of RFC 9923).
+/// FNV-1a over the words in lower case (Fowler, Noll and Vo, with their 64-bit parameters).
 fn words_hash(text: &str) -> u64 {
     let mut hash = 0xcbf2_9ce4_8422_2325_u64;
     let mut feed = |byte: u8| hash = (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3);

@@ -30,8 +30,8 @@ pub struct Tokenizer {
 
 impl Tokenizer {
     /// A byte-level BPE (Sennrich et al. 2016; on bytes: Radford et al. 2019) learnt from `texts`:
-    /// GPT-2's pre-tokenizer without a prefix space, all 256 bytes, and `<|endoftext|>` as id 0. A pair
-    /// seen once is not merged, so a small corpus may give fewer than `vocab_size` tokens.
+    /// GPT-2's pre-tokenizer without a prefix space, all 256 bytes, and `<|endoftext|>` as id 0. A
+    /// pair seen once is not merged, so a small corpus may give fewer than `vocab_size` tokens.
     ///
     /// The same texts give the same tokenizer. Usage error: `vocab_size` below 257.
     pub fn train_bpe<S: AsRef<str> + Sync>(texts: &[S], vocab_size: usize) -> Result<Self> {
@@ -54,7 +54,8 @@ impl Tokenizer {
         inner
             .train(&mut trainer, texts.iter().map(AsRef::as_ref))
             .map_err(|error| library("training the tokenizer", "a vocabulary", error))?;
-        // transformers' default joins punctuation to the word before it; decoding must give the text.
+        // transformers' default joins punctuation to the word before it; decoding must give the
+        // text.
         let mut config = Map::from_iter([
             ("tokenizer_class".to_string(), "GPT2TokenizerFast".into()),
             ("add_prefix_space".to_string(), false.into()),
@@ -68,8 +69,8 @@ impl Tokenizer {
 
     /// Reads an HF directory: `tokenizer.json`, else `vocab.json` with `merges.txt` (GPT-2's
     /// byte-level BPE). The end of text is the `eos_token` of `tokenizer_config.json`, else of
-    /// `special_tokens_map.json`, else `<|endoftext|>`. Truncation and padding that the files ask for
-    /// are dropped: nothing is shortened in silence.
+    /// `special_tokens_map.json`, else `<|endoftext|>`. Truncation and padding that the files ask
+    /// for are dropped: nothing is shortened in silence.
     ///
     /// Bad data: files missing or broken, an end of text that the vocabulary lacks.
     pub fn load(dir: impl AsRef<Path>) -> Result<Self> {
@@ -282,6 +283,23 @@ mod tests {
         assert_eq!(Tokenizer::train_bpe(&TEXTS, 256).err().unwrap().kind(), Kind::Usage);
         // Nothing comes twice: no merge is worth a token.
         assert_eq!(Tokenizer::train_bpe(&["abc"], 300).unwrap().vocab_size(), 257);
+    }
+
+    #[test]
+    fn threads_change_nothing() {
+        let texts: Vec<String> = (0..300).map(random_text).collect();
+        let run = |threads| {
+            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+            pool.install(|| {
+                let tokenizer = Tokenizer::train_bpe(&texts, 400).unwrap();
+                let ids = tokenizer.encode_batch(&texts).unwrap();
+                (tokenizer.inner.to_string(false).unwrap(), ids)
+            })
+        };
+        let one = run(1);
+        assert!(one.1.iter().zip(&texts).any(|(ids, text)| ids.len() < text.len()));
+        assert_eq!(one, run(2));
+        assert_eq!(one, run(5));
     }
 
     #[test]

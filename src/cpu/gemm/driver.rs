@@ -3,8 +3,9 @@
 
 use super::Job;
 use super::kernel::{Kernel, Tile};
-use super::pack::{Panels, Source, with_scratch};
+use super::pack::{ColsOfB, Panels, RowsOfA, room, with_scratch};
 use crate::cpu::threads::Disjoint;
+use std::marker::PhantomData;
 
 /// The deepest block that is packed at once.
 const BLOCK_DEPTH: usize = 4096;
@@ -21,37 +22,37 @@ pub(super) fn product<K: Kernel>(job: &Job) {
     let block_depth = k.min(BLOCK_DEPTH);
     let block_rows = lanes_within(BLOCK_A, block_depth, m, K::ROWS);
     let block_cols = lanes_within(BLOCK_B, block_depth, n, K::COLS);
-    let room_a = Panels { width: K::ROWS, lanes: block_rows, depth: block_depth }.len();
-    let room_b = Panels { width: K::COLS, lanes: block_cols, depth: block_depth }.len();
+    let room_a = room::<RowsOfA<K>>(block_rows, block_depth);
+    let room_b = room::<ColsOfB<K>>(block_cols, block_depth);
     with_scratch(room_a + room_b, |scratch| {
         let (room_a, room_b) = scratch.split_at_mut(room_a);
         for first_depth in (0..k).step_by(BLOCK_DEPTH) {
             let depth = block_depth.min(k - first_depth);
             for first_col in (0..n).step_by(block_cols) {
-                let cols = block_cols.min(n - first_col);
                 for first_row in (0..m).step_by(block_rows) {
-                    let rows = block_rows.min(m - first_row);
-                    let block = Block {
-                        a: Source {
+                    let block = Block::<K> {
+                        a: Panels {
                             mat: job.a,
                             first_lane: first_row,
-                            lanes: rows,
+                            lanes: block_rows.min(m - first_row),
                             first_depth,
                             depth,
+                            side: PhantomData,
                         },
-                        b: Source {
+                        b: Panels {
                             mat: job.b.t(),
                             first_lane: first_col,
-                            lanes: cols,
+                            lanes: block_cols.min(n - first_col),
                             first_depth,
                             depth,
+                            side: PhantomData,
                         },
                     };
                     // What the loops have not moved on from is still packed.
                     let new_a = first_col == 0 || block_rows < m;
                     let new_b = first_row == 0;
-                    block.pack::<K>(job, new_a, room_a, new_b, room_b);
-                    block.multiply::<K>(job, room_a, room_b);
+                    block.pack(job, new_a.then_some(&mut *room_a), new_b.then_some(&mut *room_b));
+                    block.multiply(job, room_a, room_b);
                 }
             }
         }
@@ -66,68 +67,44 @@ fn lanes_within(room: usize, depth: usize, lanes: usize, width: usize) -> usize 
 }
 
 /// A block of C and what of A and of B goes into it.
-struct Block<'a> {
-    a: Source<'a>,
-    b: Source<'a>,
+struct Block<'a, K> {
+    a: Panels<'a, RowsOfA<K>>,
+    b: Panels<'a, ColsOfB<K>>,
 }
 
-impl Block<'_> {
-    fn panels<K: Kernel>(&self) -> (Panels, Panels) {
-        let depth = self.a.depth;
-        (
-            Panels { width: K::ROWS, lanes: self.a.lanes, depth },
-            Panels { width: K::COLS, lanes: self.b.lanes, depth },
-        )
-    }
-
-    fn pack<K: Kernel>(
-        &self,
-        job: &Job,
-        new_a: bool,
-        to_a: &mut [f32],
-        new_b: bool,
-        to_b: &mut [f32],
-    ) {
-        let (panels_a, panels_b) = self.panels::<K>();
-        let (to_a, to_b) = (Disjoint::new(to_a), Disjoint::new(to_b));
-        // A task packs some panels of one slice of one operand.
-        let mut tasks = Vec::new();
-        for (new, panels, source, to) in
-            [(new_a, panels_a, self.a, &to_a), (new_b, panels_b, self.b, &to_b)]
-        {
-            let together = TASK_COLS / panels.width;
-            for first in (0..panels.count()).step_by(together).filter(|_| new) {
-                let which = first..panels.count().min(first + together);
-                tasks.extend(
-                    panels.slices().map(|slice| (panels, source, which.clone(), slice, to)),
-                );
+impl<K: Kernel> Block<'_, K> {
+    /// Packs the operands that have somewhere to go. A task packs some panels of one slice.
+    fn pack(&self, job: &Job, a: Option<&mut [f32]>, b: Option<&mut [f32]>) {
+        let (a, b) = (a.map(Disjoint::new), b.map(Disjoint::new));
+        let tasks_a = if a.is_some() { self.a.tasks() } else { 0 };
+        let tasks_b = if b.is_some() { self.b.tasks() } else { 0 };
+        job.for_each(tasks_a + tasks_b, |task| {
+            // SAFETY: every task has panels of its own; `Job` runs a kernel that the processor has.
+            match (&a, &b) {
+                (Some(a), _) if task < tasks_a => unsafe { self.a.pack(task, a) },
+                (_, Some(b)) => unsafe { self.b.pack(task - tasks_a, b) },
+                _ => {}
             }
-        }
-        job.for_each(tasks.len(), |index| {
-            let (panels, source, which, slice, to) = tasks[index].clone();
-            // SAFETY: each panel of each slice is in one task.
-            unsafe { panels.pack(K::LEVEL, source, which, slice, to) };
         });
     }
 
-    fn multiply<K: Kernel>(&self, job: &Job, a: &[f32], b: &[f32]) {
-        let (panels_a, panels_b) = self.panels::<K>();
+    fn multiply(&self, job: &Job, a: &[f32], b: &[f32]) {
         let (rows_together, cols_together) = (TASK_ROWS.div_ceil(K::ROWS), TASK_COLS / K::COLS);
-        let down = panels_a.count().div_ceil(rows_together);
-        let across = panels_b.count().div_ceil(cols_together);
+        let down = self.a.count().div_ceil(rows_together);
+        let across = self.b.count().div_ceil(cols_together);
         job.for_each(down * across, |index| {
             let (row, col) = (index / across * rows_together, index % across * cols_together);
-            let rows = row..panels_a.count().min(row + rows_together);
-            let cols = col..panels_b.count().min(col + cols_together);
-            for slice in panels_a.slices() {
+            let rows = row..self.a.count().min(row + rows_together);
+            let cols = col..self.b.count().min(col + cols_together);
+            for slice in self.a.slices() {
+                let first = self.a.first_depth + slice.first == 0;
+                let beta = if first { job.beta } else { 1.0 };
                 for col in cols.clone() {
-                    let b = &b[panels_b.panel(col, slice)];
+                    let b = &b[self.b.place(col..col + 1, slice)];
                     for row in rows.clone() {
-                        let a = &a[panels_a.panel(row, slice)];
-                        let first = self.a.first_depth + slice.0 == 0;
-                        let beta = if first { job.beta } else { 1.0 };
+                        let a = &a[self.a.place(row..row + 1, slice)];
                         // SAFETY: the tasks' tiles do not overlap.
-                        unsafe { self.tile::<K>(job, (row, a), (col, b), beta) };
+                        unsafe { self.tile(job, (row, a), (col, b), beta) };
                     }
                 }
             }
@@ -139,7 +116,7 @@ impl Block<'_> {
     /// # Safety
     /// No other thread reaches this tile.
     #[inline(always)]
-    unsafe fn tile<K: Kernel>(
+    unsafe fn tile(
         &self,
         job: &Job,
         (row, a): (usize, &[f32]),

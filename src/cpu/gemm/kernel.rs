@@ -3,7 +3,7 @@
 use crate::cpu::simd::Level;
 
 /// What the rest of this folder needs of a processor: the shape of its tile and four loops over it.
-pub(super) trait Kernel {
+pub(super) trait Kernel: Sync {
     const LEVEL: Level;
     type V: Vector;
     /// Rows of A in a panel and in a tile of C.
@@ -18,6 +18,25 @@ pub(super) trait Kernel {
     /// The processor has `LEVEL`; `a` and `b` hold that many numbers; the `ROWS` rows of `COLS` numbers
     /// every `stride` from `c` may be written, and no other thread reaches them.
     unsafe fn tile(depth: usize, a: *const f32, b: *const f32, c: Tile);
+
+    /// Transposes N ≤ 8 runs of 8 numbers, one every `stride`, into 8 runs of N, one every `width`.
+    ///
+    /// # Safety
+    /// The processor has `LEVEL`; the runs lie within what may be read and written.
+    #[inline(always)]
+    unsafe fn transpose<const N: usize>(
+        from: *const f32,
+        stride: usize,
+        to: *mut f32,
+        width: usize,
+    ) {
+        for i in 0..N {
+            for l in 0..8 {
+                // SAFETY: the caller's.
+                unsafe { *to.add(l * width + i) = *from.add(i * stride + l) };
+            }
+        }
+    }
 }
 
 /// Where a tile goes, and how.
@@ -181,6 +200,18 @@ mod x86 {
             // SAFETY: the same contract.
             unsafe { tile::<__m256, 6, 2>(depth, a, b, c) }
         }
+
+        #[inline]
+        #[target_feature(enable = "avx2,fma")]
+        unsafe fn transpose<const N: usize>(
+            from: *const f32,
+            stride: usize,
+            to: *mut f32,
+            width: usize,
+        ) {
+            // SAFETY: the same contract.
+            unsafe { transpose_8::<N>(from, stride, to, width) }
+        }
     }
 
     /// 14 × 32: 28 of the 32 registers hold sums.
@@ -196,6 +227,58 @@ mod x86 {
         unsafe fn tile(depth: usize, a: *const f32, b: *const f32, c: Tile) {
             // SAFETY: the same contract.
             unsafe { tile::<__m512, 14, 2>(depth, a, b, c) }
+        }
+
+        #[inline]
+        #[target_feature(enable = "avx2,fma")]
+        unsafe fn transpose<const N: usize>(
+            from: *const f32,
+            stride: usize,
+            to: *mut f32,
+            width: usize,
+        ) {
+            // SAFETY: the same contract.
+            unsafe { transpose_8::<N>(from, stride, to, width) }
+        }
+    }
+
+    /// [`Kernel::transpose`] in three steps of shuffles: pairs, quads, halves.
+    #[inline]
+    #[target_feature(enable = "avx2")]
+    unsafe fn transpose_8<const N: usize>(
+        from: *const f32,
+        stride: usize,
+        to: *mut f32,
+        width: usize,
+    ) {
+        let mut rows = [_mm256_setzero_ps(); 8];
+        for (i, row) in rows.iter_mut().enumerate().take(N) {
+            // SAFETY: the caller's: N runs of 8.
+            *row = unsafe { _mm256_loadu_ps(from.add(i * stride)) };
+        }
+        let mut pairs = rows;
+        for i in (0..8).step_by(2) {
+            pairs[i] = _mm256_unpacklo_ps(rows[i], rows[i + 1]);
+            pairs[i + 1] = _mm256_unpackhi_ps(rows[i], rows[i + 1]);
+        }
+        let mut quads = pairs;
+        for i in [0, 4] {
+            for (j, (low, high)) in [(i, i + 2), (i + 1, i + 3)].into_iter().enumerate() {
+                quads[i + 2 * j] = _mm256_shuffle_ps::<0x44>(pairs[low], pairs[high]);
+                quads[i + 2 * j + 1] = _mm256_shuffle_ps::<0xee>(pairs[low], pairs[high]);
+            }
+        }
+        for l in 0..4 {
+            let first = _mm256_permute2f128_ps::<0x20>(quads[l], quads[l + 4]);
+            let last = _mm256_permute2f128_ps::<0x31>(quads[l], quads[l + 4]);
+            for (l, run) in [(l, first), (l + 4, last)] {
+                // SAFETY: the caller's: 8 runs of N, and N numbers of `run` are copied.
+                unsafe {
+                    std::ptr::from_ref(&run)
+                        .cast::<f32>()
+                        .copy_to_nonoverlapping(to.add(l * width), N)
+                };
+            }
         }
     }
 

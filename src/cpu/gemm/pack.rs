@@ -3,107 +3,198 @@
 //! A panel is `width` lanes (rows of A or columns of B) by some depth (k), stored [depth, width]; lanes
 //! beyond the matrix are zeros. Every slice of [`SLICE`] of the depth has its own run of panels.
 
+use super::kernel::Kernel;
 use super::mat::Mat;
-use crate::cpu::simd::{Level, vectorized_at};
+use crate::cpu::simd::vectorized_at;
 use crate::cpu::threads::Disjoint;
 use std::cell::Cell;
+use std::marker::PhantomData;
 use std::ops::Range;
 
 /// The depth of a panel: 16 columns of it (16 KiB) stay in the first cache while they meet every row.
 pub(super) const SLICE: usize = 256;
 
-/// Part of an operand to pack: lanes by depth, from A as it is or from the transpose of B.
-#[derive(Clone, Copy)]
-pub(super) struct Source<'a> {
-    /// [lanes, depth]
+/// Panels of one slice that a thread packs at a time.
+const TASK_PANELS: usize = 8;
+
+/// Which operand a panel is of.
+pub(super) trait Side {
+    type K: Kernel;
+    const WIDTH: usize;
+}
+
+pub(super) struct RowsOfA<K>(PhantomData<K>);
+pub(super) struct ColsOfB<K>(PhantomData<K>);
+
+impl<K: Kernel> Side for RowsOfA<K> {
+    type K = K;
+    const WIDTH: usize = K::ROWS;
+}
+
+impl<K: Kernel> Side for ColsOfB<K> {
+    type K = K;
+    const WIDTH: usize = K::COLS;
+}
+
+/// The part of an operand that is packed at once, as [lanes, depth]: A as it is, B transposed.
+pub(super) struct Panels<'a, S> {
     pub mat: Mat<'a>,
     pub first_lane: usize,
     pub lanes: usize,
     pub first_depth: usize,
     pub depth: usize,
+    pub side: PhantomData<S>,
 }
 
-/// The layout of a packed operand of `lanes` by `depth`, and where it lies.
+/// A slice of the depth: where it begins and how deep it is.
 #[derive(Clone, Copy)]
-pub(super) struct Panels {
-    pub width: usize,
-    pub lanes: usize,
+pub(super) struct Slice {
+    pub first: usize,
     pub depth: usize,
 }
 
-impl Panels {
+/// Numbers that `lanes` by `depth` take when they are packed.
+pub(super) fn room<S: Side>(lanes: usize, depth: usize) -> usize {
+    lanes.next_multiple_of(S::WIDTH) * depth
+}
+
+impl<S: Side> Panels<'_, S> {
     /// Panels side by side in a slice.
     pub fn count(&self) -> usize {
-        self.lanes.div_ceil(self.width)
+        self.lanes.div_ceil(S::WIDTH)
     }
 
-    /// Numbers that the packed operand takes.
-    pub fn len(&self) -> usize {
-        self.count() * self.width * self.depth
+    pub fn slices(&self) -> impl ExactSizeIterator<Item = Slice> {
+        (0..self.depth.div_ceil(SLICE)).map(|index| self.slice(index))
     }
 
-    /// Slices of the depth: where each begins and how deep it is.
-    pub fn slices(&self) -> impl Iterator<Item = (usize, usize)> {
-        let depth = self.depth;
-        (0..depth).step_by(SLICE).map(move |first| (first, SLICE.min(depth - first)))
+    fn slice(&self, index: usize) -> Slice {
+        let first = index * SLICE;
+        Slice { first, depth: SLICE.min(self.depth - first) }
     }
 
-    /// The numbers of one panel in the slice that begins at `first` and is `depth` deep.
-    pub fn panel(&self, index: usize, (first, depth): (usize, usize)) -> Range<usize> {
-        let start = self.count() * self.width * first + index * self.width * depth;
-        start..start + self.width * depth
+    /// Where the panels `which` of a slice lie, one after the other.
+    pub fn place(&self, which: Range<usize>, slice: Slice) -> Range<usize> {
+        let start = self.count() * S::WIDTH * slice.first;
+        let panel = S::WIDTH * slice.depth;
+        start + which.start * panel..start + which.end * panel
     }
 
-    /// Packs panels `which` of one slice of `source` into their places in `to`.
+    /// In how many tasks packing is shared: each does [`TASK_PANELS`] of one slice.
+    pub fn tasks(&self) -> usize {
+        self.count().div_ceil(TASK_PANELS) * self.slices().len()
+    }
+
+    /// Does one of the tasks: packs its panels into their place in `to`.
     ///
     /// # Safety
-    /// No other thread reaches these panels of `to`.
-    pub unsafe fn pack(
-        &self,
-        level: Level,
-        source: Source,
-        which: Range<usize>,
-        slice: (usize, usize),
-        to: &Disjoint<f32>,
-    ) {
-        let Source { mat, first_lane, lanes, first_depth, .. } = source;
-        let (lane_stride, depth_stride) = (mat.row_stride(), mat.col_stride());
-        for index in which {
-            // SAFETY: the panels of a slice do not overlap, nor do slices; the caller has these alone.
-            let panel = unsafe { to.slice_mut(self.panel(index, slice)) };
-            let lane = index * self.width;
-            let present = self.width.min(lanes - lane);
-            let from = mat.ptr(first_lane + lane, first_depth + slice.0);
-            let run = Run { from, present, lane_stride, depth_stride };
-            vectorized_at(
-                level,
-                #[inline(always)]
-                || run.copy(self.width, panel),
-            );
-        }
+    /// No other thread does this task, and the processor has the kernel's level.
+    pub unsafe fn pack(&self, task: usize, to: &Disjoint<f32>) {
+        let across = self.count().div_ceil(TASK_PANELS);
+        let first = task % across * TASK_PANELS;
+        let which = first..self.count().min(first + TASK_PANELS);
+        let slice = self.slice(task / across);
+        // SAFETY: no other task has this place.
+        let place = unsafe { to.slice_mut(self.place(which.clone(), slice)) };
+        let lane = which.start * S::WIDTH;
+        let part = Part {
+            start: self.mat.ptr(self.first_lane + lane, self.first_depth + slice.first),
+            lane_stride: self.mat.row_stride(),
+            depth_stride: self.mat.col_stride(),
+            lanes: (which.len() * S::WIDTH).min(self.lanes - lane),
+        };
+        // SAFETY: lanes and depth of the matrix, whose bounds were checked when it was made.
+        vectorized_at(
+            S::K::LEVEL,
+            #[inline(always)]
+            || unsafe { part.pack::<S>(slice.depth, place) },
+        );
     }
 }
 
-/// The lanes of one panel where they lie in the matrix.
-struct Run {
-    from: *const f32,
-    present: usize,
+/// Some lanes where they lie in the matrix.
+struct Part {
+    start: *const f32,
     lane_stride: usize,
     depth_stride: usize,
+    lanes: usize,
 }
 
-impl Run {
-    /// Fills `panel`, [depth, width].
+impl Part {
+    /// # Safety
+    /// From `start`, `lanes` by `depth` numbers lie at these strides; the processor has the level.
     #[inline(always)]
-    fn copy(&self, width: usize, panel: &mut [f32]) {
-        if self.present < width {
-            panel.fill(0.0);
+    unsafe fn pack<S: Side>(&self, depth: usize, to: &mut [f32]) {
+        for (index, panel) in to.chunks_exact_mut(S::WIDTH * depth).enumerate() {
+            let first = index * S::WIDTH;
+            let whole = first + S::WIDTH <= self.lanes;
+            let present = if whole { S::WIDTH } else { self.lanes - first };
+            let start = self.start.wrapping_add(first * self.lane_stride);
+            // SAFETY: these lanes are present.
+            unsafe {
+                if whole && self.lane_stride == 1 {
+                    self.copy::<S>(start, panel);
+                } else if whole && self.depth_stride == 1 {
+                    self.transpose::<S>(start, depth, panel);
+                } else {
+                    self.gather::<S>(start, present, 0, panel);
+                }
+            }
         }
-        for (l, row) in panel.chunks_exact_mut(width).enumerate() {
-            for (lane, value) in row[..self.present].iter_mut().enumerate() {
-                // SAFETY: a lane that is present, at a depth that the panel has: within the matrix,
-                // whose bounds were checked when it was made.
-                *value = unsafe { *self.from.add(lane * self.lane_stride + l * self.depth_stride) };
+    }
+
+    /// Lanes that lie side by side.
+    #[inline(always)]
+    unsafe fn copy<S: Side>(&self, start: *const f32, panel: &mut [f32]) {
+        for (l, row) in panel.chunks_exact_mut(S::WIDTH).enumerate() {
+            // SAFETY: the caller's.
+            unsafe {
+                start.add(l * self.depth_stride).copy_to_nonoverlapping(row.as_mut_ptr(), S::WIDTH)
+            };
+        }
+    }
+
+    /// Lanes each of which lies in one run: by blocks of up to 8 lanes and 8 steps of the depth.
+    #[inline(always)]
+    unsafe fn transpose<S: Side>(&self, start: *const f32, depth: usize, panel: &mut [f32]) {
+        let (eights, rest) = (S::WIDTH / 8 * 8, S::WIDTH % 8);
+        let blocks = depth / 8 * 8;
+        // SAFETY: the caller's; every block lies within the panel.
+        unsafe {
+            for lane in (0..eights).step_by(8) {
+                let start = start.add(lane * self.lane_stride);
+                for l in (0..blocks).step_by(8) {
+                    let to = panel.as_mut_ptr().add(l * S::WIDTH + lane);
+                    S::K::transpose::<8>(start.add(l), self.lane_stride, to, S::WIDTH);
+                }
+            }
+            let start_rest = start.add(eights * self.lane_stride);
+            for l in (0..blocks).step_by(8) {
+                let to = panel.as_mut_ptr().add(l * S::WIDTH + eights);
+                match rest {
+                    6 => S::K::transpose::<6>(start_rest.add(l), self.lane_stride, to, S::WIDTH),
+                    4 => S::K::transpose::<4>(start_rest.add(l), self.lane_stride, to, S::WIDTH),
+                    _ => {}
+                }
+            }
+            self.gather::<S>(start, S::WIDTH, blocks, panel);
+        }
+    }
+
+    /// `present` lanes at any strides from depth `from` on, zeros for those that the matrix lacks.
+    #[inline(always)]
+    unsafe fn gather<S: Side>(
+        &self,
+        start: *const f32,
+        present: usize,
+        from: usize,
+        panel: &mut [f32],
+    ) {
+        for (l, row) in panel.chunks_exact_mut(S::WIDTH).enumerate().skip(from) {
+            for (lane, value) in row.iter_mut().enumerate() {
+                let place = start.wrapping_add(lane * self.lane_stride + l * self.depth_stride);
+                // SAFETY: the caller's, for a lane that is present.
+                *value = if lane < present { unsafe { *place } } else { 0.0 };
             }
         }
     }

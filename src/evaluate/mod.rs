@@ -12,7 +12,7 @@ use crate::error::{Error, Kind, Result};
 use crate::models::{Input, Model};
 use crate::nn::Pass;
 use crate::ops::cross_entropy::CrossEntropy;
-use crate::tensor::{Parameters, Tensor, no_grad};
+use crate::tensor::{Parameters, no_grad};
 use crate::text::{Batch, Batcher, Document, Tokenizer};
 
 /// What a model makes of documents. Equal for equal windows: neither packing nor batching enters.
@@ -92,18 +92,12 @@ pub fn evaluate_tokenised(
 
 /// Σ −ln p over the targets of a batch.
 fn nats(model: &dyn Model, params: &Parameters, batch: &Batch) -> Result<f64> {
-    let (device, dims) = (params.device(), [batch.rows, batch.time]);
-    let tensor = |ids: &[u32]| Tensor::from_slice(ids, &dims, device);
-    let input = Input {
-        tokens: tensor(&batch.tokens)?,
-        positions: tensor(&batch.positions)?,
-        first_key: tensor(&batch.first_key)?,
-    };
+    let (input, labels) = Input::from_batch(batch, params.device())?;
     let targets = batch.targets();
     let chunk = (LOGITS / model.vocab_size()).max(1);
     let mut pass = Pass::new(params);
     let hidden = model.hidden(&input, &mut pass)?;
     let options = CrossEntropy { targets, chunk };
-    let mean = model.loss(&hidden, &tensor(&batch.targets)?, options, &mut pass)?;
+    let mean = model.loss(&hidden, &labels, options, &mut pass)?;
     Ok(f64::from(mean.item()?) * targets as f64)
 }

@@ -8,12 +8,14 @@
 //! - [`tensor`]: tensors, the graph behind them, the arena of parameters
 //! - [`ops`]: the operations, one room each
 //! - [`nn`], [`models`]: thin layers; one decoder and its dialects
+//! - [`generate`]: text from a model
 //! - [`train`]: the trainer and its runs
 
 pub mod cpu;
 pub mod dtype;
 pub mod error;
 pub mod formats;
+pub mod generate;
 pub mod models;
 pub mod nn;
 pub mod ops;

@@ -16,6 +16,7 @@ pub mod layer_norm;
 pub mod layout;
 pub mod linear;
 pub mod reduce;
+pub mod sample;
 
 mod strides;
 #[cfg(test)]

@@ -9,6 +9,7 @@
 //! - [`ops`]: the operations, one room each
 //! - [`nn`], [`models`]: thin layers; one decoder and its dialects
 //! - [`evaluate`], [`inspect`]: what a model is worth, and what it holds inside
+//! - [`generate`]: text from a model
 //! - [`train`]: the trainer and its runs
 
 pub mod cpu;
@@ -17,6 +18,7 @@ pub mod error;
 pub mod evaluate;
 pub mod formats;
 pub mod inspect;
+pub mod generate;
 pub mod models;
 pub mod nn;
 pub mod ops;

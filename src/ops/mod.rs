@@ -46,6 +46,7 @@ pub mod linear;
 pub mod matmul;
 pub mod reduce;
 pub mod softmax;
+pub mod sample;
 
 mod strides;
 #[cfg(test)]

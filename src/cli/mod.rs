@@ -1,6 +1,9 @@
 //! The command line: one file per subcommand, which parses, calls the library and prints.
 
+mod evaluate;
 mod generate;
+mod inspect;
+mod model;
 
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 use copla::{Error, Kind, Result};
@@ -20,12 +23,18 @@ struct Cli {
 enum Command {
     /// Continue a prompt with the text of a model
     Generate(generate::Args),
+    /// Measure how well a model foretells documents
+    Evaluate(evaluate::Args),
+    /// Look inside a model while it reads a text
+    Inspect(inspect::Args),
 }
 
 impl Command {
     fn run(self) -> Result<()> {
         match self {
             Command::Generate(args) => generate::run(args),
+            Command::Evaluate(args) => evaluate::run(args),
+            Command::Inspect(args) => inspect::run(args),
         }
     }
 }

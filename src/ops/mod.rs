@@ -31,9 +31,9 @@ macro_rules! with_dtype {
 pub mod adamw;
 pub mod attention;
 pub mod binary;
-pub mod cross_entropy;
 pub mod cast;
 pub mod compare;
+pub mod cross_entropy;
 pub mod dropout;
 pub mod elementwise;
 pub mod embedding;
@@ -45,8 +45,8 @@ pub mod layout;
 pub mod linear;
 pub mod matmul;
 pub mod reduce;
-pub mod softmax;
 pub mod sample;
+pub mod softmax;
 
 mod strides;
 #[cfg(test)]

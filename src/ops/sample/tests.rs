@@ -61,8 +61,7 @@ fn the_kept_tokens_are_those_of_the_reference() {
             for top_k in [0, 1, 3, 50, 2000, 10_000] {
                 for top_p in [1e-6, 0.1, 0.5, 0.9, 0.95, 0.999, 1.0] {
                     let found = kept(&logits, temperature, top_k, top_p);
-                    let probs =
-                        reference(&logits, f64::from(temperature), top_k, f64::from(top_p));
+                    let probs = reference(&logits, f64::from(temperature), top_k, f64::from(top_p));
                     // Lighter tokens fade into f32's subnormal numbers.
                     let largest = probs.iter().copied().fold(0.0, f64::max);
                     let expected: Vec<usize> =

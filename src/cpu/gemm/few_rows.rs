@@ -43,8 +43,9 @@ fn with_rows<K: Kernel, const M: usize>(job: &Job) {
         let together = if columns_are_runs {
             (TASK / k).clamp(8, 1024)
         } else {
-            // Long runs of each row, as long as there are some tasks to share.
-            (n / 16).next_multiple_of(16).clamp(256, SUMS / M)
+            // Runs as long as can be: a whole row is what the memory gives fastest.
+            let runs = if job.parallel { 4 } else { 1 };
+            n.div_ceil(runs).next_multiple_of(16).clamp(512, SUMS / M)
         };
         job.for_each(n.div_ceil(together), |task| {
             let cols = task * together..n.min((task + 1) * together);
@@ -141,7 +142,7 @@ unsafe fn across<V: Vector>(vector: V) -> f32 {
 }
 
 /// Rows of B that are runs: every sum of these columns stays in the first cache while the rows of B go
-/// by, four at a time.
+/// by, eight at a time.
 ///
 /// # Safety
 /// As [`dots`]; M by the number of columns is at most [`SUMS`].
@@ -152,11 +153,11 @@ unsafe fn rows<V: Vector, const M: usize>(job: &Job, x: &[f32], cols: Range<usiz
     let sums = &mut sums[..M * n];
     // SAFETY: the same contract.
     unsafe {
-        let fours = k / 4 * 4;
-        for l in (0..fours).step_by(4) {
-            add_rows::<V, M, 4>(job, x, cols.start, l, sums);
+        let eights = k / 8 * 8;
+        for l in (0..eights).step_by(8) {
+            add_rows::<V, M, 8>(job, x, cols.start, l, sums);
         }
-        for l in fours..k {
+        for l in eights..k {
             add_rows::<V, M, 1>(job, x, cols.start, l, sums);
         }
         for (i, sums) in sums.chunks_exact(n).enumerate() {

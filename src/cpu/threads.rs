@@ -22,7 +22,7 @@ pub fn for_each(n: usize, work: impl Fn(usize) + Sync) {
     if n <= 1 {
         (0..n).for_each(work);
     } else {
-        (0..n).into_par_iter().with_max_len(1).for_each(|i| work(i));
+        (0..n).into_par_iter().with_max_len(1).for_each(&work);
     }
 }
 
@@ -73,7 +73,10 @@ pub fn for_rows2<T: Send, U: Send>(
 }
 
 fn count_rows(len: usize, width: usize) -> usize {
-    assert!(len == 0 || (width > 0 && len % width == 0), "{len} elements in rows of {width}");
+    assert!(
+        len == 0 || (width > 0 && len.is_multiple_of(width)),
+        "{len} elements in rows of {width}"
+    );
     len.checked_div(width).unwrap_or(0)
 }
 

@@ -9,13 +9,16 @@
 //! - [`ops`]: the operations, one room each
 //! - [`nn`], [`models`]: thin layers; one decoder and its dialects
 //! - [`generate`]: text from a model
+//! - [`evaluate`], [`inspect`]: what a model is worth, and what it holds inside
 //! - [`train`]: the trainer and its runs
 
 pub mod cpu;
 pub mod dtype;
 pub mod error;
+pub mod evaluate;
 pub mod formats;
 pub mod generate;
+pub mod inspect;
 pub mod models;
 pub mod nn;
 pub mod ops;

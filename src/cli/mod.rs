@@ -1,6 +1,7 @@
 //! The command line: one file per subcommand, which parses, calls the library and prints.
 
 mod generate;
+mod train;
 
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 use copla::{Error, Kind, Result};
@@ -18,6 +19,8 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
+    /// Train a model from scratch
+    Train(Box<train::Args>),
     /// Continue a prompt with the text of a model
     Generate(generate::Args),
 }
@@ -25,12 +28,16 @@ enum Command {
 impl Command {
     fn run(self) -> Result<()> {
         match self {
+            Command::Train(args) => train::run(*args),
             Command::Generate(args) => generate::run(args),
         }
     }
 }
 
 const VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), " (", env!("COPLA_COMMIT"), ")");
+
+/// Where `copla train` saves its model and the other commands look for one.
+const DEFAULT_MODEL: &str = "runs/coplas";
 
 /// What a process says that dies of writing to a pipe which nobody reads any more.
 const SIGPIPE: u8 = 13;

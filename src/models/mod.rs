@@ -13,6 +13,7 @@ use crate::error::{Error, Result};
 use crate::nn::{Pass, State};
 use crate::ops::cross_entropy::CrossEntropy;
 use crate::tensor::{Device, Layout, Parameters, Tensor};
+use crate::text::Batch;
 use serde_json::{Map, Value};
 
 /// What goes into a model; all u32, [batch, time].
@@ -25,6 +26,17 @@ pub struct Input {
 }
 
 impl Input {
+    /// A batch of documents, and its targets.
+    pub fn from_batch(batch: &Batch, device: Device) -> Result<(Self, Tensor)> {
+        let tensor = |ids: &[u32]| Tensor::from_slice(ids, &[batch.rows, batch.time], device);
+        let input = Input {
+            tokens: tensor(&batch.tokens)?,
+            positions: tensor(&batch.positions)?,
+            first_key: tensor(&batch.first_key)?,
+        };
+        Ok((input, tensor(&batch.targets)?))
+    }
+
     /// Whole rows, each one document from place 0: [rows, time].
     pub fn rows(tokens: &[u32], rows: usize, device: Device) -> Result<Self> {
         Self::rows_from(tokens, rows, 0, device)

@@ -4,19 +4,49 @@
 //! `cpu.rs` only fills views; `tests.rs` compares with PyTorch in float64 and with finite
 //! differences. An operation dispatches in three moves: check, allocate, match on the device.
 
+/// `body` with `T` the Rust type of a dtype: for operations that only move elements.
+macro_rules! with_dtype {
+    ($dtype:expr, $T:ident => $body:expr) => {
+        match $dtype {
+            $crate::DType::F32 => {
+                type $T = f32;
+                $body
+            }
+            $crate::DType::F16 => {
+                type $T = half::f16;
+                $body
+            }
+            $crate::DType::BF16 => {
+                type $T = half::bf16;
+                $body
+            }
+            $crate::DType::U32 => {
+                type $T = u32;
+                $body
+            }
+        }
+    };
+}
+
 pub mod adamw;
 pub mod attention;
 pub mod binary;
 pub mod cross_entropy;
+pub mod cast;
+pub mod compare;
 pub mod dropout;
 pub mod elementwise;
 pub mod embedding;
+pub mod extremum;
 pub mod grad_norm;
+pub mod index;
 pub mod layer_norm;
 pub mod layout;
 pub mod linear;
+pub mod matmul;
 pub mod reduce;
 pub mod sample;
+pub mod softmax;
 
 mod strides;
 #[cfg(test)]
@@ -54,6 +84,11 @@ fn same_device(op: &str, tensors: &[&Tensor]) -> Result<Device> {
             format!("one on {}", other.device()),
         )),
     }
+}
+
+/// The dtype of what is computed from two float tensors: theirs, or f32, which holds both.
+fn joint_dtype(a: &Tensor, b: &Tensor) -> DType {
+    if a.dtype() == b.dtype() { a.dtype() } else { DType::F32 }
 }
 
 /// Checks that `x` holds u32 ids or f32/f16/bf16 numbers, as the operation needs.

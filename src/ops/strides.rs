@@ -105,6 +105,37 @@ impl<const N: usize> Walk<N> {
     }
 }
 
+impl Walk<2> {
+    /// Fills `y`, the part of the output that begins at `first`, with f of what both operands have
+    /// there. They broadcast, so no axis longer than 1 stretches both.
+    #[inline(always)]
+    pub fn zip<T: Copy, U>(
+        &self,
+        y: &mut [U],
+        first: usize,
+        a: &[T],
+        b: &[T],
+        f: impl Fn(T, T) -> U,
+    ) {
+        let strides = self.inner_strides();
+        self.runs(
+            first..first + y.len(),
+            #[inline(always)]
+            |place, [i, j]| {
+                let y = &mut y[place.start - first..place.end - first];
+                match strides {
+                    [0, _] => y.iter_mut().zip(&b[j..]).for_each(|(y, b)| *y = f(a[i], *b)),
+                    [_, 0] => y.iter_mut().zip(&a[i..]).for_each(|(y, a)| *y = f(*a, b[j])),
+                    _ => {
+                        let operands = a[i..].iter().zip(&b[j..]);
+                        y.iter_mut().zip(operands).for_each(|(y, (a, b))| *y = f(*a, *b));
+                    }
+                }
+            },
+        )
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

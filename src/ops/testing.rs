@@ -2,7 +2,7 @@
 
 use crate::dtype::DType;
 use crate::error::Result;
-use crate::tensor::{Device, Gradients, Group, Layout, Param, Parameters, Tensor, backward};
+use crate::tensor::{Device, Gradients, Group, Layout, Param, Tensor, backward};
 use safetensors::{Dtype, SafeTensors};
 use std::path::Path;
 
@@ -33,6 +33,10 @@ impl Golden {
             }
             other => panic!("{key}: dtype {other:?}"),
         }
+    }
+
+    pub fn inputs(&self, case: &str, names: &[&str]) -> Vec<Tensor> {
+        names.iter().map(|name| self.tensor(&format!("{case}/{name}"))).collect()
     }
 
     /// Cases are the parts of keys before the slash.
@@ -70,48 +74,83 @@ pub fn assert_close(what: &str, found: &Tensor, expected: &Tensor, tolerance: To
     }
 }
 
-/// The inputs of a case as parameters, so that they receive gradients.
-fn as_parameters(values: &[Tensor], dtype: DType) -> (Vec<Param>, Parameters, Gradients) {
+/// The operation under test, from its differentiable inputs to one output.
+pub type Forward<'a> = &'a dyn Fn(&[Tensor]) -> Result<Tensor>;
+
+/// What `forward` makes of the values, stored as `dtype`, and the gradients of Σ y·dy. The inputs
+/// are parameters, so that they receive gradients.
+fn run(
+    values: &[Tensor],
+    dy: &Tensor,
+    dtype: DType,
+    device: Device,
+    forward: Forward,
+) -> (Tensor, Vec<Tensor>) {
     let mut layout = Layout::new();
     let ids: Vec<Param> = (0..values.len())
         .map(|i| layout.add(&i.to_string(), values[i].dims(), Group::Decay).unwrap())
         .collect();
-    let mut params = layout.build(dtype, Device::Cpu).unwrap();
+    let mut params = layout.build(dtype, device).unwrap();
     for (id, value) in ids.iter().zip(values) {
         params.set(*id, &value.read().unwrap()).unwrap();
     }
-    let grads = Gradients::new(&params).unwrap();
-    (ids, params, grads)
+    let mut grads = Gradients::new(&params).unwrap();
+    let tensors: Vec<Tensor> = ids.iter().map(|id| params.get(*id)).collect();
+    let y = forward(&tensors).unwrap();
+    backward(y.clone(), dy.clone(), &mut grads).unwrap();
+    (y.detach(), ids.iter().map(|id| grads.get(*id).unwrap()).collect())
 }
 
-/// The operation under test, from its differentiable inputs to one output.
-pub type Forward<'a> = &'a dyn Fn(&[Tensor]) -> Result<Tensor>;
+/// The gradients of Σ y·dy by the values, in f32 on the CPU.
+pub fn gradients(values: &[Tensor], dy: &Tensor, forward: Forward) -> Vec<Tensor> {
+    run(values, dy, DType::F32, Device::Cpu, forward).1
+}
 
 /// Runs `forward` on the named inputs of a case and compares `y` and every gradient `d<input>` with
 /// the golden ones; then checks the gradients against finite differences.
 pub fn check_case(golden: &Golden, case: &str, inputs: &[&str], at: Tolerance, forward: Forward) {
+    check_golden(golden, case, inputs, at, forward);
+    let values = golden.inputs(case, inputs);
+    check_finite_differences(case, &values, &golden.tensor(&format!("{case}/dy")), forward);
+}
+
+/// [`check_case`] without finite differences, for inputs near a kink.
+pub fn check_golden(golden: &Golden, case: &str, inputs: &[&str], at: Tolerance, forward: Forward) {
     let key = |name: &str| golden.tensor(&format!("{case}/{name}"));
-    let values: Vec<Tensor> = inputs.iter().map(|name| key(name)).collect();
-    let (ids, params, mut grads) = as_parameters(&values, DType::F32);
-    let tensors: Vec<Tensor> = ids.iter().map(|id| params.get(*id)).collect();
-    let y = forward(&tensors).unwrap();
-    drop(tensors);
+    let values = golden.inputs(case, inputs);
+    let (y, grads) = run(&values, &key("dy"), DType::F32, Device::Cpu, forward);
     assert_close(&format!("{case}/y"), &y, &key("y"), at);
-    let dy = key("dy");
-    backward(y, dy.clone(), &mut grads).unwrap();
-    for (id, name) in ids.iter().zip(inputs) {
-        let what = format!("{case}/d{name}");
-        assert_close(&what, &grads.get(*id).unwrap(), &key(&format!("d{name}")), at);
+    for (grad, name) in grads.iter().zip(inputs) {
+        assert_close(&format!("{case}/d{name}"), grad, &key(&format!("d{name}")), at);
     }
-    check_finite_differences(case, &values, &dy, forward);
+}
+
+/// With 16-bit storage the results are those of f32 on the same numbers, but for rounding
+/// (DESIGN.md, section 8); and a run without bytes comes to the same shapes.
+pub fn check_storage(case: &str, values: &[Tensor], dy: &Tensor, forward: Forward) {
+    for (dtype, relative) in [(DType::F16, 1e-3), (DType::BF16, 1.6e-2)] {
+        let stored = |x: &Tensor| x.cast(dtype).unwrap().cast(DType::F32).unwrap();
+        let rounded: Vec<Tensor> = values.iter().map(stored).collect();
+        let (y, grads) = run(&rounded, &stored(dy), DType::F32, Device::Cpu, forward);
+        let (narrow, narrow_grads) = run(&rounded, &stored(dy), dtype, Device::Cpu, forward);
+        assert_eq!(narrow.dtype(), dtype, "{case}: dtype");
+        let at = Tolerance { absolute: relative, relative, of_largest: true };
+        assert_close(&format!("{case}/y in {dtype}"), &narrow, &y, at);
+        for (i, (narrow, grad)) in narrow_grads.iter().zip(&grads).enumerate() {
+            assert_close(&format!("{case}: gradient {i} in {dtype}"), narrow, grad, at);
+        }
+    }
+    let (y, _) = run(values, dy, DType::F32, Device::Cpu, forward);
+    let nowhere = Tensor::zeros(dy.dims(), DType::F32, Device::Meta).unwrap();
+    let (meta, grads) = run(values, &nowhere, DType::F32, Device::Meta, forward);
+    assert_eq!((meta.dims(), meta.device()), (y.dims(), Device::Meta), "{case}: meta");
+    assert_eq!(grads.len(), values.len(), "{case}: meta gradients");
 }
 
 /// Compares ⟨gradient, direction⟩ with (L(x + h·direction) − L(x − h·direction)) / 2h for
 /// L = Σ y·dy, over random directions in all inputs at once.
 pub fn check_finite_differences(case: &str, values: &[Tensor], dy: &Tensor, forward: Forward) {
-    let (ids, params, mut grads) = as_parameters(values, DType::F32);
-    let tensors: Vec<Tensor> = ids.iter().map(|id| params.get(*id)).collect();
-    backward(forward(&tensors).unwrap(), dy.clone(), &mut grads).unwrap();
+    let grads = gradients(values, dy, forward);
     let dy = dy.read().unwrap();
     for trial in 0..3 {
         let rng = crate::random::Rng::new(trial);
@@ -122,9 +161,9 @@ pub fn check_finite_differences(case: &str, values: &[Tensor], dy: &Tensor, forw
                 (0..value.numel()).map(|j| normal(at(j))).collect()
             })
             .collect();
-        let slope: f64 = (ids.iter().zip(&direction))
-            .flat_map(|(id, direction)| {
-                let grad = grads.get(*id).unwrap().to_vec::<f32>().unwrap();
+        let slope: f64 = (grads.iter().zip(&direction))
+            .flat_map(|(grad, direction)| {
+                let grad = grad.to_vec::<f32>().unwrap();
                 grad.into_iter().zip(direction).map(|(g, d)| f64::from(g) * f64::from(*d))
             })
             .sum();

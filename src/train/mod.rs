@@ -1,9 +1,15 @@
 //! Training: data, schedule, steps, and the run that ties them together.
 
 mod data;
+mod recipe;
+mod run;
+mod samples;
 mod schedule;
 mod trainer;
 
 pub use data::{BASELINE_ORDER, Data, DataOptions};
+pub use recipe::Recipe;
+pub use run::{Observer, Options, Progress, Summary, run};
+pub use samples::write_texts;
 pub use schedule::{Decay, Schedule};
 pub use trainer::{Step, Trainer};

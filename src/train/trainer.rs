@@ -64,13 +64,7 @@ impl Trainer {
     pub fn step(&mut self, batch: &Batch) -> Result<Step> {
         let step = self.step + 1;
         let device = self.params.device();
-        let dims = [batch.rows, batch.time];
-        let input = Input {
-            tokens: Tensor::from_slice(&batch.tokens, &dims, device)?,
-            positions: Tensor::from_slice(&batch.positions, &dims, device)?,
-            first_key: Tensor::from_slice(&batch.first_key, &dims, device)?,
-        };
-        let targets = Tensor::from_slice(&batch.targets, &dims, device)?;
+        let (input, targets) = Input::from_batch(batch, device)?;
         let row = self.model.vocab_size() * size_of::<f32>();
         let options = CrossEntropy { targets: batch.targets(), chunk: (LOGITS_BYTES / row).max(1) };
         let rng = Rng { attempt: step, ..self.rng };

@@ -22,10 +22,9 @@ pub(super) fn forward<F: Function>(
             vectorized(
                 #[inline(always)]
                 || {
-                    fill(
+                    walk.zip(
                         y,
                         first,
-                        walk,
                         &a,
                         &b,
                         #[inline(always)]
@@ -53,10 +52,9 @@ pub(super) fn partial<F: Function>(
             vectorized(
                 #[inline(always)]
                 || {
-                    fill(
+                    walk.zip(
                         through,
                         first,
-                        walk,
                         &a,
                         &b,
                         #[inline(always)]
@@ -69,32 +67,4 @@ pub(super) fn partial<F: Function>(
             )
         })
     })
-}
-
-/// The part of the output that begins at `first`: f of what the walk says.
-#[inline(always)]
-fn fill(
-    y: &mut [f32],
-    first: usize,
-    walk: &Walk<2>,
-    a: &[f32],
-    b: &[f32],
-    f: impl Fn(f32, f32) -> f32,
-) {
-    walk.runs(
-        first..first + y.len(),
-        #[inline(always)]
-        |place, [i, j]| {
-            let y = &mut y[place.start - first..place.end - first];
-            // A run is of an axis longer than 1, along which no more than one operand stretches.
-            match walk.inner_strides() {
-                [0, _] => y.iter_mut().zip(&b[j..]).for_each(|(y, b)| *y = f(a[i], *b)),
-                [_, 0] => y.iter_mut().zip(&a[i..]).for_each(|(y, a)| *y = f(*a, b[j])),
-                _ => {
-                    let operands = a[i..].iter().zip(&b[j..]);
-                    y.iter_mut().zip(operands).for_each(|(y, (a, b))| *y = f(*a, *b));
-                }
-            }
-        },
-    )
 }

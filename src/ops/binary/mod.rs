@@ -12,7 +12,7 @@ mod cpu;
 mod tests;
 
 use super::strides::Walk;
-use super::{expect_float, same_device};
+use super::{expect_float, joint_dtype, same_device};
 use crate::dtype::DType;
 use crate::error::Result;
 use crate::shape::Shape;
@@ -129,8 +129,7 @@ fn apply<F: Function>(function: F, a: &Tensor, b: &Tensor) -> Result<Tensor> {
     expect_float(F::NAME, "right operand", b)?;
     let device = same_device(F::NAME, &[a, b])?;
     let shape = a.shape().broadcast(b.shape(), F::NAME)?;
-    let dtype = if a.dtype() == b.dtype() { a.dtype() } else { DType::F32 };
-    let mut y = Buffer::new(device, dtype, shape.numel())?;
+    let mut y = Buffer::new(device, joint_dtype(a, b), shape.numel())?;
     match device {
         Device::Cpu => {
             let walk = Walk::broadcast(&shape, [a.shape(), b.shape()]);

@@ -1,23 +1,17 @@
 //! Moving elements on the CPU: runs copied as they lie, in parallel, for elements of any type.
 
 use crate::cpu::{for_rows, simd, vectorized};
-use crate::dtype::{DType, Element};
+use crate::dtype::Element;
 use crate::error::Result;
 use crate::ops::strides::Walk;
 use crate::tensor::{Tensor, ViewMut};
-use half::{bf16, f16};
 
 /// Rough cost of an element, for cutting the work.
 const COST: usize = 2;
 
 /// y = what the walk reads of x from element `start`.
 pub(super) fn copy(y: ViewMut, x: &Tensor, walk: &Walk<1>, start: usize) -> Result<()> {
-    match x.dtype() {
-        DType::F32 => copy_as::<f32>(y, x, walk, start),
-        DType::F16 => copy_as::<f16>(y, x, walk, start),
-        DType::BF16 => copy_as::<bf16>(y, x, walk, start),
-        DType::U32 => copy_as::<u32>(y, x, walk, start),
-    }
+    with_dtype!(x.dtype(), T => copy_as::<T>(y, x, walk, start))
 }
 
 fn copy_as<T: Element>(mut y: ViewMut, x: &Tensor, walk: &Walk<1>, start: usize) -> Result<()> {
@@ -39,12 +33,7 @@ fn copy_as<T: Element>(mut y: ViewMut, x: &Tensor, walk: &Walk<1>, start: usize)
 
 /// y = the tensors one after the other along `axis`.
 pub(super) fn concat(y: ViewMut, tensors: &[&Tensor], axis: usize) -> Result<()> {
-    match y.dtype() {
-        DType::F32 => concat_as::<f32>(y, tensors, axis),
-        DType::F16 => concat_as::<f16>(y, tensors, axis),
-        DType::BF16 => concat_as::<bf16>(y, tensors, axis),
-        DType::U32 => concat_as::<u32>(y, tensors, axis),
-    }
+    with_dtype!(y.dtype(), T => concat_as::<T>(y, tensors, axis))
 }
 
 fn concat_as<T: Element>(mut y: ViewMut, tensors: &[&Tensor], axis: usize) -> Result<()> {

@@ -1,0 +1,302 @@
+//! `copla train`: texts in, a model that writes out; with no arguments, on copla's own corpus.
+
+use clap::ValueEnum;
+use copla::evaluate::Evaluation;
+use copla::models::decoder::DropoutShares;
+use copla::models::gpt2::{self, Gpt2};
+use copla::models::{self, Model, Use};
+use copla::ops::adamw::AdamW;
+use copla::text::{Tokenizer, embedded, read_documents};
+use copla::train::{
+    Data, DataOptions, Decay, Observer, Options, Progress, Recipe, Schedule, Trainer, write_texts,
+};
+use copla::{DType, Device, Error, Result};
+use indicatif::{ProgressBar, ProgressStyle};
+use std::io::IsTerminal;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+#[derive(clap::Args)]
+pub struct Args {
+    /// Texts to learn from: CSV with a column `content`, or plain text [default: copla's own corpus]
+    #[arg(long)]
+    data: Option<PathBuf>,
+    /// Directory for the model
+    #[arg(long, default_value = super::DEFAULT_MODEL)]
+    output: PathBuf,
+    /// Size of the model: nano, micro, mini, distilgpt2, gpt2, gpt2-medium
+    #[arg(long, default_value = "nano")]
+    preset: String,
+    /// Updates to make [default: the preset's]
+    #[arg(long)]
+    max_steps: Option<u64>,
+    /// Rows of a batch [default: the preset's]
+    #[arg(long)]
+    per_device_train_batch_size: Option<usize>,
+    /// Tokens of a row [default: the preset's]
+    #[arg(long)]
+    block_size: Option<usize>,
+    /// Tokens that the tokenizer learns, at least 257 [default: the preset's]
+    #[arg(long)]
+    vocab_size: Option<usize>,
+    /// Highest learning rate [default: the preset's]
+    #[arg(long)]
+    learning_rate: Option<f32>,
+    /// What follows the warm-up
+    #[arg(long, value_enum, default_value = "cosine")]
+    lr_scheduler_type: SchedulerType,
+    /// Steps of warm-up, or below 1 their share of all
+    #[arg(long, default_value_t = 0.05)]
+    warmup_steps: f64,
+    /// Weight decay of matrices and embeddings
+    #[arg(long, default_value_t = 0.1)]
+    weight_decay: f32,
+    #[arg(long, default_value_t = 0.9)]
+    adam_beta1: f32,
+    #[arg(long, default_value_t = 0.95)]
+    adam_beta2: f32,
+    #[arg(long, default_value_t = 1e-8)]
+    adam_epsilon: f32,
+    /// The norm to which gradients are clipped; 0 clips nothing
+    #[arg(long, default_value_t = 1.0)]
+    max_grad_norm: f32,
+    /// Share of numbers dropped in training [default: the preset's]
+    #[arg(long)]
+    dropout: Option<f32>,
+    /// Steps between validations [default: a sixteenth of all]
+    #[arg(long)]
+    eval_steps: Option<u64>,
+    /// Share of the text, by documents, that is only validated on
+    #[arg(long, default_value_t = 0.1)]
+    validation_share: f64,
+    /// Seed of the weights, the split, the order and the dropout
+    #[arg(long, default_value_t = 0)]
+    seed: u64,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum SchedulerType {
+    Linear,
+    Cosine,
+    Constant,
+}
+
+impl Args {
+    /// Every number that has a range, before any work is done.
+    fn check(&self) -> Result<()> {
+        let shares = [("--validation-share", self.validation_share as f32)];
+        let betas = [("--adam-beta1", self.adam_beta1), ("--adam-beta2", self.adam_beta2)];
+        for (name, value) in shares.into_iter().chain(betas) {
+            require(value > 0.0 && value < 1.0, name, "a number between 0 and 1", value)?;
+        }
+        let positive = [
+            ("--learning-rate", self.learning_rate.unwrap_or(1.0)),
+            ("--adam-epsilon", self.adam_epsilon),
+        ];
+        for (name, value) in positive {
+            require(value > 0.0 && value.is_finite(), name, "a positive number", value)?;
+        }
+        for (name, value) in
+            [("--weight-decay", self.weight_decay), ("--max-grad-norm", self.max_grad_norm)]
+        {
+            require(value >= 0.0 && value.is_finite(), name, "a number of at least 0", value)?;
+        }
+        if let Some(value) = self.dropout {
+            require((0.0..1.0).contains(&value), "--dropout", "a share from 0 to below 1", value)?;
+        }
+        let counts = [
+            ("--max-steps", self.max_steps),
+            ("--eval-steps", self.eval_steps),
+            ("--per-device-train-batch-size", self.per_device_train_batch_size.map(|n| n as u64)),
+            ("--block-size", self.block_size.map(|n| n as u64)),
+        ];
+        for (name, value) in counts {
+            require(value != Some(0), name, "at least 1", 0)?;
+        }
+        Ok(())
+    }
+}
+
+fn require(fine: bool, name: &str, expected: &str, found: impl ToString) -> Result<()> {
+    if fine { Ok(()) } else { Err(Error::usage(name, expected, found.to_string())) }
+}
+
+pub fn run(args: Args) -> Result<()> {
+    args.check()?;
+    let recipe = Recipe::of(&args.preset)?;
+    copla::formats::atomic::check_dir(&args.output)?;
+    let documents = match &args.data {
+        Some(path) => read_documents(path)?,
+        None => embedded()?,
+    };
+    let data = Data::prepare(
+        documents,
+        &DataOptions {
+            validation_share: args.validation_share,
+            vocab_size: args.vocab_size.unwrap_or(recipe.vocab_size),
+            time: args.block_size.unwrap_or(recipe.time),
+            rows: args.per_device_train_batch_size.unwrap_or(recipe.rows),
+            seed: args.seed,
+        },
+    )?;
+    let steps = args.max_steps.unwrap_or(recipe.steps);
+    let trainer = trainer(&args, &recipe, &data, steps)?;
+    super::print(format_args!(
+        "{}: {} documents, {} characters ({} documents kept for validation)\n\
+         model {}: {} parameters, vocabulary {}; {} targets an epoch, {} of them ends of text\n\
+         {} steps of {} × {} tokens, seed {}\n",
+        args.data.as_ref().map_or("copla's own corpus".into(), |path| path.display().to_string()),
+        data.train_documents,
+        data.train_chars,
+        data.validation.len(),
+        args.preset,
+        trainer.params.count(),
+        data.tokenizer.vocab_size(),
+        data.train.targets(),
+        data.train.eos_targets(),
+        steps,
+        args.per_device_train_batch_size.unwrap_or(recipe.rows),
+        args.block_size.unwrap_or(recipe.time),
+        args.seed,
+    ))?;
+    let options = Options {
+        steps,
+        eval_steps: args.eval_steps.unwrap_or((steps / 16).max(1)),
+        output: args.output.clone(),
+        sample_tokens: 60,
+        seed: args.seed,
+    };
+    let mut teller = Teller::new(steps)?;
+    let summary = copla::train::run(trainer, &data, &options, &mut teller)?;
+    teller.bar.finish_and_clear();
+    let (ours, baseline) = (summary.best.bits_per_char(), data.baseline_bits_per_char);
+    super::print(format_args!(
+        "validation: {ours:.3} bits per character (step {}), a Kneser-Ney character 5-gram has \
+         {baseline:.3} on the same split: {:+.1} %\n{} steps in {}; the model is in {}\n",
+        summary.best_step,
+        (ours / baseline - 1.0) * 100.0,
+        steps,
+        minutes(summary.elapsed),
+        args.output.display(),
+    ))?;
+    print_verses(&args)
+}
+
+fn trainer(args: &Args, recipe: &Recipe, data: &Data, steps: u64) -> Result<Trainer> {
+    let mut sizes = gpt2::preset(&args.preset, data.tokenizer.vocab_size())?;
+    let share = args.dropout.unwrap_or(recipe.dropout);
+    sizes.dropout = DropoutShares { embedding: share, attention: share, residual: share };
+    sizes.context = args.block_size.unwrap_or(recipe.time).max(sizes.context);
+    let model = Gpt2::new(sizes, Some(data.tokenizer.eos()))?;
+    let mut params = model.layout()?.build(DType::F32, Device::Cpu)?;
+    model.initialise(&mut params, args.seed)?;
+    let rule = AdamW {
+        beta1: args.adam_beta1,
+        beta2: args.adam_beta2,
+        eps: args.adam_epsilon,
+        weight_decay: args.weight_decay,
+    };
+    let schedule = Schedule {
+        peak: args.learning_rate.unwrap_or(recipe.learning_rate),
+        warmup_steps: Schedule::warmup_steps(args.warmup_steps, steps)?,
+        total_steps: steps,
+        decay: match args.lr_scheduler_type {
+            SchedulerType::Linear => Decay::Linear,
+            SchedulerType::Cosine => Decay::Cosine,
+            SchedulerType::Constant => Decay::Constant,
+        },
+    };
+    Trainer::new(Box::new(model), params, rule, schedule, args.max_grad_norm, args.seed)
+}
+
+/// Verses by the model as it was saved.
+fn print_verses(args: &Args) -> Result<()> {
+    let (model, params) = models::load(&args.output, Use::Inference, Device::Cpu)?;
+    let tokenizer = Tokenizer::load(&args.output)?;
+    for text in write_texts(&*model, &params, &tokenizer, 3, 120, args.seed)? {
+        super::print(format_args!("\n{}\n", text.trim()))?;
+    }
+    Ok(())
+}
+
+/// Tells a person how the run goes: a bar on a terminal, plain lines elsewhere.
+struct Teller {
+    bar: ProgressBar,
+    steps: u64,
+    /// When the last plain line was printed.
+    told: Option<Instant>,
+    signal: Arc<AtomicUsize>,
+}
+
+/// Between plain lines.
+const QUIET: Duration = Duration::from_secs(5);
+
+impl Teller {
+    fn new(steps: u64) -> Result<Self> {
+        let signal = Arc::new(AtomicUsize::new(0));
+        for number in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
+            signal_hook::flag::register_usize(number, signal.clone(), number as usize)
+                .map_err(|error| Error::shape("signals", "a handler", error.to_string()))?;
+        }
+        let bar = if std::io::stderr().is_terminal() {
+            let style = ProgressStyle::with_template("{bar:24} {pos}/{len}  {msg}")
+                .unwrap_or_else(|_| ProgressStyle::default_bar());
+            ProgressBar::new(steps).with_style(style)
+        } else {
+            ProgressBar::hidden()
+        };
+        Ok(Teller { bar, steps, told: None, signal })
+    }
+
+    /// A line of its own, above the bar where there is one.
+    fn line(&self, text: String) {
+        // That nobody reads it any more is found out where it matters, at the end.
+        self.bar.suspend(|| {
+            let _ = super::print(format_args!("{text}\n"));
+        });
+    }
+}
+
+impl Observer for Teller {
+    fn stepped(&mut self, progress: &Progress) {
+        let Progress { step, bits_per_char, tokens_per_second, time_left } = progress;
+        let text = format!(
+            "loss {:.3}  bits/char {bits_per_char:.3}  lr {:.1e}  {tokens_per_second:.0} tokens/s  \
+             {} left",
+            step.loss,
+            step.learning_rate,
+            minutes(*time_left),
+        );
+        self.bar.set_position(step.step);
+        self.bar.set_message(text.clone());
+        let due = self.told.is_none_or(|told| told.elapsed() >= QUIET);
+        if self.bar.is_hidden() && (due || step.step == self.steps) {
+            self.told = Some(Instant::now());
+            self.line(format!("step {}/{}  {text}", step.step, self.steps));
+        }
+    }
+
+    fn validated(&mut self, step: u64, validation: &Evaluation, best: bool) {
+        let bits = validation.bits_per_char();
+        let saved = if best { "  best so far, saved" } else { "" };
+        self.line(format!("step {step}: validation {bits:.3} bits per character{saved}"));
+    }
+
+    fn sampled(&mut self, step: u64, text: &str) {
+        self.line(format!("step {step} writes:\n    {}", text.trim().replace('\n', "\n    ")));
+    }
+
+    fn interrupted(&self) -> Option<u8> {
+        match self.signal.load(Ordering::Relaxed) {
+            0 => None,
+            signal => Some(signal as u8),
+        }
+    }
+}
+
+fn minutes(time: Duration) -> String {
+    let seconds = time.as_secs();
+    format!("{}:{:02} min", seconds / 60, seconds % 60)
+}

@@ -13,8 +13,9 @@ const BLOCK_DEPTH: usize = 4096;
 /// a task reads them about a hundred times less often than it multiplies.
 const BLOCK_A: usize = 2 << 20;
 const BLOCK_B: usize = 4 << 20;
-/// Rows and columns of C in a task. The rows of A for one slice (96 KiB) stay in the second cache.
-const TASK_ROWS: usize = 96;
+/// The most rows of C in a task (of A, 288 KiB for one slice, which stay in the second cache), and
+/// about how many columns.
+const TASK_ROWS: usize = 192;
 const TASK_COLS: usize = 128;
 
 pub(super) fn product<K: Kernel>(job: &Job) {
@@ -89,7 +90,8 @@ impl<K: Kernel> Block<'_, K> {
     }
 
     fn multiply(&self, job: &Job, a: &[f32], b: &[f32]) {
-        let (rows_together, cols_together) = (TASK_ROWS.div_ceil(K::ROWS), TASK_COLS / K::COLS);
+        let rows_together = self.a.count().div_ceil(self.a.lanes.div_ceil(TASK_ROWS));
+        let cols_together = TASK_COLS / K::COLS;
         let down = self.a.count().div_ceil(rows_together);
         let across = self.b.count().div_ceil(cols_together);
         job.for_each(down * across, |index| {
@@ -100,11 +102,16 @@ impl<K: Kernel> Block<'_, K> {
                 let first = self.a.first_depth + slice.first == 0;
                 let beta = if first { job.beta } else { 1.0 };
                 for col in cols.clone() {
-                    let b = &b[self.b.place(col..col + 1, slice)];
+                    let (b, next) =
+                        b[self.b.place(col..cols.end, slice)].split_at(K::COLS * slice.depth);
+                    // Every tile of this column brings its share of the next one's panel.
+                    let share = (K::COLS * slice.depth).div_ceil(rows.len());
+                    let mut next = next.chunks(share);
                     for row in rows.clone() {
                         let a = &a[self.a.place(row..row + 1, slice)];
+                        let ahead = next.next().unwrap_or_default();
                         // SAFETY: the tasks' tiles do not overlap.
-                        unsafe { self.tile(job, (row, a), (col, b), beta) };
+                        unsafe { self.tile(job, (row, a), (col, b), beta, ahead) };
                     }
                 }
             }
@@ -122,6 +129,7 @@ impl<K: Kernel> Block<'_, K> {
         (row, a): (usize, &[f32]),
         (col, b): (usize, &[f32]),
         beta: f32,
+        ahead: &[f32],
     ) {
         let (row, col) = (row * K::ROWS, col * K::COLS);
         let rows = K::ROWS.min(self.a.lanes - row);
@@ -129,14 +137,15 @@ impl<K: Kernel> Block<'_, K> {
         let (row, col) = (self.a.first_lane + row, self.b.first_lane + col);
         let (depth, alpha) = (a.len() / K::ROWS, job.alpha);
         if rows == K::ROWS && cols == K::COLS {
-            let tile = Tile { start: job.c.ptr(row, col), stride: job.c.row_stride(), alpha, beta };
+            let tile =
+                Tile { start: job.c.ptr(row, col), stride: job.c.row_stride(), alpha, beta, ahead };
             // SAFETY: a whole tile within C, ours alone; `Job` runs a kernel that the processor has;
             // the panels are [depth, ROWS] and [depth, COLS].
             unsafe { K::tile(depth, a.as_ptr(), b.as_ptr(), tile) };
         } else {
             let mut edge = [0.0; 14 * 32];
             assert!(K::ROWS * K::COLS <= edge.len());
-            let tile = Tile { start: edge.as_mut_ptr(), stride: K::COLS, alpha, beta: 0.0 };
+            let tile = Tile { start: edge.as_mut_ptr(), stride: K::COLS, alpha, beta: 0.0, ahead };
             // SAFETY: as above, into a tile of its own.
             unsafe { K::tile(depth, a.as_ptr(), b.as_ptr(), tile) };
             for i in 0..rows {

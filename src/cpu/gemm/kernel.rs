@@ -39,9 +39,11 @@ pub(super) trait Kernel: Sync {
     }
 }
 
-/// Where a tile goes, and how.
+/// Where a tile goes, how, and what to bring nearer meanwhile.
 #[derive(Clone, Copy)]
-pub(super) struct Tile {
+pub(super) struct Tile<'a> {
+    /// Numbers that a later tile will read.
+    pub ahead: &'a [f32],
     pub start: *mut f32,
     pub stride: usize,
     pub alpha: f32,
@@ -80,6 +82,9 @@ unsafe fn tile<V: Vector, const R: usize, const N: usize>(
         for i in 0..R {
             // C is not in the cache, and its rows lie in as many pages.
             prefetch(c.start.wrapping_add(i * c.stride));
+        }
+        for line in c.ahead.chunks(16) {
+            prefetch(line.as_ptr());
         }
         let mut sums = [[V::zero(); N]; R];
         for _ in 0..depth {

@@ -1,7 +1,8 @@
 //! Operands copied into panels, so that the tile reads both with stride 1 and from few pages.
 //!
 //! A panel is `width` lanes (rows of A or columns of B) by some depth (k), stored [depth, width]; lanes
-//! beyond the matrix are zeros. Every slice of [`SLICE`] of the depth has its own run of panels.
+//! beyond the matrix are zeros. The depth is cut into equal slices, each with its
+//! own run of panels.
 
 use super::kernel::Kernel;
 use super::mat::Mat;
@@ -11,8 +12,9 @@ use std::cell::Cell;
 use std::marker::PhantomData;
 use std::ops::Range;
 
-/// The depth of a panel: 16 columns of it (16 KiB) stay in the first cache while they meet every row.
-pub(super) const SLICE: usize = 256;
+/// The deepest that a panel is: 16 columns of it (24 KiB) stay in the first cache while they meet every
+/// row of a task.
+const SLICE: usize = 384;
 
 /// Panels of one slice that a thread packs at a time.
 const TASK_PANELS: usize = 8;
@@ -65,12 +67,13 @@ impl<S: Side> Panels<'_, S> {
     }
 
     pub fn slices(&self) -> impl ExactSizeIterator<Item = Slice> {
-        (0..self.depth.div_ceil(SLICE)).map(|index| self.slice(index))
+        let count = self.depth.div_ceil(SLICE);
+        (0..count).map(move |index| self.slice(index, count))
     }
 
-    fn slice(&self, index: usize) -> Slice {
-        let first = index * SLICE;
-        Slice { first, depth: SLICE.min(self.depth - first) }
+    fn slice(&self, index: usize, count: usize) -> Slice {
+        let first = self.depth * index / count;
+        Slice { first, depth: self.depth * (index + 1) / count - first }
     }
 
     /// Where the panels `which` of a slice lie, one after the other.
@@ -93,7 +96,7 @@ impl<S: Side> Panels<'_, S> {
         let across = self.count().div_ceil(TASK_PANELS);
         let first = task % across * TASK_PANELS;
         let which = first..self.count().min(first + TASK_PANELS);
-        let slice = self.slice(task / across);
+        let slice = self.slice(task / across, self.slices().len());
         // SAFETY: no other task has this place.
         let place = unsafe { to.slice_mut(self.place(which.clone(), slice)) };
         let lane = which.start * S::WIDTH;

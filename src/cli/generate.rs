@@ -1,7 +1,7 @@
 //! `copla generate`: a prompt in, its continuations out.
 
-use super::{note, print};
-use copla::generate::{Generated, Settings, TextStream, generate};
+use super::{DEFAULT_MODEL, note, print};
+use copla::generate::{Generated, Settings, TextStream, check_prompt, generate};
 use copla::models::{self, Use};
 use copla::ops::sample::Sampler;
 use copla::text::Tokenizer;
@@ -58,7 +58,8 @@ pub fn run(args: Args) -> Result<()> {
     settings.sampler = settings.sampler.below(tokenizer.vocab_size());
     settings.eos = (!args.ignore_eos).then_some(tokenizer.eos());
     let prompt = tokenizer.encode_prompt(&args.prompt)?;
-    let room = model.context().saturating_sub(prompt.len());
+    check_prompt(&prompt, &*model)?;
+    let room = model.context() - prompt.len();
 
     let mut stream =
         (!args.json && args.num_return_sequences == 1).then(|| TextStream::new(&tokenizer));
@@ -95,15 +96,15 @@ pub fn run(args: Args) -> Result<()> {
 
 /// The directory asked for, or the one that training without arguments leaves.
 fn model_dir(asked: Option<&Path>) -> Result<&Path> {
-    let usual = Path::new("runs/coplas");
+    let usual = Path::new(DEFAULT_MODEL);
     match asked {
         Some(dir) => Ok(dir),
         None if usual.is_dir() => Ok(usual),
-        None => Err(Error::usage(
-            "--model",
-            "a directory, or runs/coplas as `copla train` makes it (run `copla train` first)",
-            "neither",
-        )),
+        None => {
+            let expected = format!("a directory, or {DEFAULT_MODEL} as `copla train` makes it");
+            let found = "neither; run `copla train` first";
+            Err(Error::usage("--model", expected, found))
+        }
     }
 }
 

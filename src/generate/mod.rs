@@ -94,7 +94,9 @@ impl Settings {
     }
 }
 
-fn check_prompt(prompt: &[u32], model: &dyn Model) -> Result<()> {
+/// Usage error: an empty prompt, or one longer than the model's context. Bad data: an id beyond its
+/// vocabulary.
+pub fn check_prompt(prompt: &[u32], model: &dyn Model) -> Result<()> {
     let (context, vocab) = (model.context(), model.vocab_size());
     if prompt.is_empty() || prompt.len() > context {
         let expected = format!("1 to {context} tokens, the model's context");

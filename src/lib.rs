@@ -8,8 +8,8 @@
 //! - [`tensor`]: tensors, the graph behind them, the arena of parameters
 //! - [`ops`]: the operations, one room each
 //! - [`nn`], [`models`]: thin layers; one decoder and its dialects
-//! - [`generate`]: text from a model
 //! - [`evaluate`], [`inspect`]: what a model is worth, and what it holds inside
+//! - [`generate`]: text from a model
 //! - [`train`]: the trainer and its runs
 
 pub mod cpu;

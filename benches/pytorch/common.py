@@ -21,10 +21,9 @@ import torch
 LARGEST_WAIT = 0.04
 # Short work is repeated until one repetition lasts this long: long enough to see who else ran.
 SHORTEST_REPETITION_S = 0.1
-# On a machine that is never quiet we stop after this many attempts per clean repetition wanted.
-ATTEMPTS = 3
-# After a disturbed one we wait for a quiet machine, this long at most.
-LONGEST_PAUSE_S = 20.0
+# On a machine that is never quiet a case ends after this long, and at least LEAST_REPETITIONS.
+LONGEST_CASE_S = 120.0
+LEAST_REPETITIONS = 3
 
 
 @dataclass
@@ -46,13 +45,12 @@ def seconds_waited() -> float:
     return waited * 1e-9
 
 
-def wait_for_quiet() -> None:
-    """Returns when the cores were idle for nine tenths of half a second, or after LONGEST_PAUSE_S."""
+def wait_for_quiet(deadline: float) -> None:
+    """Returns when the cores were idle for nine tenths of half a second, or at the deadline."""
 
     def ticks() -> list[int]:
         return [int(field) for field in Path("/proc/stat").read_text().splitlines()[0].split()[1:]]
 
-    deadline = time.perf_counter() + LONGEST_PAUSE_S
     while time.perf_counter() < deadline:
         before = ticks()
         time.sleep(0.5)
@@ -68,14 +66,15 @@ def peak_rss_gib() -> float:
 
 
 def measure(work: Work, reps: int) -> dict:
-    """The median over clean repetitions; over all of them where fewer than three were clean, as `clean` then shows."""
+    """The median over clean repetitions; over all of them where too few were clean, as `clean` then shows."""
     work.run()
     start = time.perf_counter()
     work.run()
     runs = max(1, round(SHORTEST_REPETITION_S / (time.perf_counter() - start)))
 
     clean, times = [], []
-    while len(clean) < reps and len(times) < ATTEMPTS * reps:
+    deadline = time.perf_counter() + LONGEST_CASE_S
+    while len(times) < LEAST_REPETITIONS or (len(clean) < reps and time.perf_counter() < deadline):
         waited, start = seconds_waited(), time.perf_counter()
         for _ in range(runs):
             work.run()
@@ -84,8 +83,8 @@ def measure(work: Work, reps: int) -> dict:
         if seconds_waited() - waited < LARGEST_WAIT * elapsed:
             clean.append(elapsed / runs)
         else:
-            wait_for_quiet()
-    median = statistics.median(clean if len(clean) >= 3 else times)
+            wait_for_quiet(deadline)
+    median = statistics.median(clean if len(clean) >= LEAST_REPETITIONS else times)
     return {
         "median_s": median,
         "best_s": min(times),

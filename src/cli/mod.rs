@@ -1,6 +1,9 @@
 //! The command line: one file per subcommand, which parses, calls the library and prints.
 
+mod evaluate;
 mod generate;
+mod inspect;
+mod model;
 mod train;
 
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
@@ -23,6 +26,10 @@ enum Command {
     Train(Box<train::Args>),
     /// Continue a prompt with the text of a model
     Generate(generate::Args),
+    /// Measure how well a model foretells documents
+    Evaluate(evaluate::Args),
+    /// Look inside a model while it reads a text
+    Inspect(inspect::Args),
 }
 
 impl Command {
@@ -30,6 +37,8 @@ impl Command {
         match self {
             Command::Train(args) => train::run(*args),
             Command::Generate(args) => generate::run(args),
+            Command::Evaluate(args) => evaluate::run(args),
+            Command::Inspect(args) => inspect::run(args),
         }
     }
 }

@@ -85,7 +85,12 @@ pub fn evaluate_tokenised(
     let tokens = batches.targets();
     let loss = nats / tokens as f64;
     if !loss.is_finite() {
-        return Err(Error::new(Kind::Diverged, "evaluation loss", "a finite number", loss.to_string()));
+        return Err(Error::new(
+            Kind::Diverged,
+            "evaluation loss",
+            "a finite number",
+            loss.to_string(),
+        ));
     }
     Ok(Evaluation { loss, tokens, chars: documents.chars, bytes: documents.bytes })
 }

@@ -31,9 +31,9 @@ macro_rules! with_dtype {
 pub mod adamw;
 pub mod attention;
 pub mod binary;
-pub mod cross_entropy;
 pub mod cast;
 pub mod compare;
+pub mod cross_entropy;
 pub mod dropout;
 pub mod elementwise;
 pub mod embedding;

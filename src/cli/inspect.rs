@@ -1,0 +1,79 @@
+//! `copla inspect`: what a model holds while it reads a text, as a file or as a short table.
+
+use copla::Result;
+use copla::formats::atomic;
+use copla::inspect::{Depth, Inspection, inspect};
+use copla::models::{Use, load};
+use copla::report::table::Table;
+use copla::tensor::Device;
+use copla::text::Tokenizer;
+use std::path::PathBuf;
+
+#[derive(clap::Args)]
+#[command(group = clap::ArgGroup::new("input").required(true))]
+pub struct Args {
+    /// Directory of the model, as `copla train` or `transformers` saves it [default: runs/coplas]
+    #[arg(long, value_name = "DIR")]
+    model: Option<PathBuf>,
+    /// Text to read, as its tokens alone
+    #[arg(long, group = "input", allow_hyphen_values = true)]
+    text: Option<String>,
+    /// Token ids to read, with commas between them
+    #[arg(long, group = "input", value_name = "IDS", value_delimiter = ',')]
+    token_ids: Option<Vec<u32>>,
+    /// Write logits, hidden.N and attention.N to this safetensors file; without it, print a table
+    #[arg(long, value_name = "FILE")]
+    dump: Option<PathBuf>,
+    /// Also write the loss and grad.<weight> of every weight
+    #[arg(long, requires = "dump")]
+    gradients: bool,
+}
+
+pub fn run(args: Args) -> Result<()> {
+    if let Some(path) = &args.dump {
+        atomic::check_file(path)?;
+    }
+    let dir = super::model::directory(args.model)?;
+    let (tokenizer, ids) = match (args.text, args.token_ids) {
+        (Some(text), _) => {
+            let tokenizer = Tokenizer::load(&dir)?;
+            let ids = tokenizer.encode(&text)?;
+            (Some(tokenizer), ids)
+        }
+        // Ids need no tokenizer; where the directory has one, the table shows what they stand for.
+        (None, ids) => (Tokenizer::load(&dir).ok(), ids.unwrap_or_default()),
+    };
+    let depth = match (&args.dump, args.gradients) {
+        (Some(_), true) => Depth::Gradients,
+        (Some(_), false) => Depth::Sites,
+        (None, _) => Depth::Logits,
+    };
+    let wanted = if args.gradients { Use::Training } else { Use::Inference };
+    let (model, params) = load(&dir, wanted, Device::Cpu)?;
+    let inspection = inspect(&*model, &params, &ids, depth)?;
+    match args.dump {
+        Some(path) => {
+            let count = inspection.dump(&path)?;
+            super::print(format_args!("{count} tensors written to {}\n", path.display()))
+        }
+        None => super::print(table(&inspection, &ids, tokenizer.as_ref())?),
+    }
+}
+
+fn table(inspection: &Inspection, ids: &[u32], tokenizer: Option<&Tokenizer>) -> Result<Table> {
+    let shown = |id: u32| match tokenizer.map(|tokenizer| tokenizer.decode(&[id])) {
+        Some(Ok(text)) => format!("{text:?}"),
+        // A model may have more rows than its tokenizer has tokens.
+        Some(Err(_)) | None => String::new(),
+    };
+    let predictions = inspection.predictions()?;
+    let rows = ids.iter().zip(predictions).enumerate();
+    Ok(rows.fold(
+        Table::new(["place", "id", "token", "likeliest", "next", "probability"]),
+        |table, (place, (&id, (next, probability)))| {
+            let probability = format!("{probability:.4}");
+            let (place, number) = (place.to_string(), id.to_string());
+            table.row([place, number, shown(id), next.to_string(), shown(next), probability])
+        },
+    ))
+}

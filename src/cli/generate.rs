@@ -1,13 +1,13 @@
 //! `copla generate`: a prompt in, its continuations out.
 
-use super::{DEFAULT_MODEL, note, print};
+use super::{model, note, print};
 use copla::generate::{Generated, Settings, TextStream, check_prompt, generate};
 use copla::models::{self, Use};
 use copla::ops::sample::Sampler;
 use copla::text::Tokenizer;
-use copla::{Device, Error, Result};
+use copla::{Device, Result};
 use serde_json::json;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 #[derive(clap::Args)]
 pub struct Args {
@@ -44,7 +44,7 @@ pub struct Args {
 }
 
 pub fn run(args: Args) -> Result<()> {
-    let dir = model_dir(args.model.as_deref())?;
+    let dir = &model::directory(args.model)?;
     let mut settings = Settings {
         max_new_tokens: args.max_new_tokens,
         sampler: Sampler::new(args.temperature, args.top_k, args.top_p)?,
@@ -92,20 +92,6 @@ pub fn run(args: Args) -> Result<()> {
         note(format_args!("copla: the model's context of {context} tokens is full"));
     }
     Ok(())
-}
-
-/// The directory asked for, or the one that training without arguments leaves.
-fn model_dir(asked: Option<&Path>) -> Result<&Path> {
-    let usual = Path::new(DEFAULT_MODEL);
-    match asked {
-        Some(dir) => Ok(dir),
-        None if usual.is_dir() => Ok(usual),
-        None => {
-            let expected = format!("a directory, or {DEFAULT_MODEL} as `copla train` makes it");
-            let found = "neither; run `copla train` first";
-            Err(Error::usage("--model", expected, found))
-        }
-    }
 }
 
 fn print_json(sequences: &[Generated], tokenizer: &Tokenizer) -> Result<()> {

@@ -45,9 +45,6 @@ impl Command {
 
 const VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), " (", env!("COPLA_COMMIT"), ")");
 
-/// Where `copla train` saves its model and the other commands look for one.
-const DEFAULT_MODEL: &str = "runs/coplas";
-
 /// What a process says that dies of writing to a pipe which nobody reads any more.
 const SIGPIPE: u8 = 13;
 

@@ -13,7 +13,7 @@ pub fn directory(given: Option<PathBuf>) -> Result<PathBuf> {
         None if PathBuf::from(DEFAULT).is_dir() => Ok(DEFAULT.into()),
         None => {
             let expected = format!("a model in {DEFAULT} (run `copla train`) or --model DIR");
-            Err(Error::bad_data("model", expected, "neither"))
+            Err(Error::usage("--model", expected, "neither"))
         }
     }
 }

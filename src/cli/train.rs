@@ -24,7 +24,7 @@ pub struct Args {
     #[arg(long)]
     data: Option<PathBuf>,
     /// Directory for the model
-    #[arg(long, default_value = super::DEFAULT_MODEL)]
+    #[arg(long, default_value = super::model::DEFAULT)]
     output: PathBuf,
     /// Size of the model: nano, micro, mini, distilgpt2, gpt2, gpt2-medium
     #[arg(long, default_value = "nano")]

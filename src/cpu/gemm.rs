@@ -1,8 +1,8 @@
 //! The matrix product C = α·A·B + β·C in f32: any strides, any size, all the threads.
 //!
-//! Two ways, chosen by shape. [`driver`] is for products that compute more than they read: Goto and van
+//! Two ways, chosen by shape. `driver` is for products that compute more than they read: Goto and van
 //! de Geijn, "Anatomy of High-Performance Matrix Multiplication" (2008), with both operands packed.
-//! [`few_rows`] is for up to eight rows of A, as in decoding, where reading B once is all the work.
+//! `few_rows` is for up to eight rows of A, as in decoding, where reading B once is all the work.
 //!
 //! Every element is a sum over k in an order that depends on the shape and the processor's vectors,
 //! not on the number of threads.
@@ -91,7 +91,7 @@ impl Job<'_> {
         }
     }
 
-    /// Sets element (i, j) of C from its sum (α already in it) in slice `beta` of the β to apply.
+    /// C(i, j) = sum + β·C(i, j). The sum has its α; β is the job's for the first part of k, then 1.
     ///
     /// # Safety
     /// i < m, j < n, and no other thread reaches this element.

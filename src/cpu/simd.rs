@@ -281,30 +281,4 @@ mod tests {
         }
         assert_eq!(max(&[]), f32::NEG_INFINITY);
     }
-
-    /// The proof that the closure is compiled at the level asked for: a wider level must be faster.
-    #[test]
-    #[cfg(not(debug_assertions))]
-    fn wider_vectors_are_faster() {
-        if level() == Level::Baseline {
-            return;
-        }
-        let (a, b) = (numbers(2048, 1), numbers(2048, 2));
-        let time = |level| {
-            let run = || {
-                let start = std::time::Instant::now();
-                for _ in 0..200 {
-                    std::hint::black_box(vectorized_at(
-                        level,
-                        #[inline(always)]
-                        || dot(std::hint::black_box(&a), std::hint::black_box(&b)),
-                    ));
-                }
-                start.elapsed()
-            };
-            (0..50).map(|_| run()).min().unwrap()
-        };
-        let (narrow, wide) = (time(Level::Baseline), time(Level::Avx2));
-        assert!(wide.as_secs_f64() < 0.8 * narrow.as_secs_f64(), "{wide:?} against {narrow:?}");
-    }
 }

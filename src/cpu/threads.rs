@@ -11,18 +11,39 @@ use std::ops::Range;
 /// thread costs and far below what a step takes.
 const CHUNK_COST: usize = 1 << 16;
 
-/// Items in a chunk of `n` that cost this much each.
-fn chunk_len(n: usize, cost: usize) -> usize {
-    (CHUNK_COST / cost.max(1)).clamp(1, n.max(1))
+/// `0..n` in chunks of about [`CHUNK_COST`].
+struct Chunks {
+    n: usize,
+    len: usize,
+}
+
+impl Chunks {
+    fn new(n: usize, cost_per_item: usize) -> Self {
+        Chunks { n, len: (CHUNK_COST / cost_per_item.max(1)).clamp(1, n.max(1)) }
+    }
+
+    fn count(&self) -> usize {
+        self.n.div_ceil(self.len)
+    }
+
+    fn range(&self, index: usize) -> Range<usize> {
+        index * self.len..self.n.min((index + 1) * self.len)
+    }
 }
 
 /// Calls `work(i)` for every `i` below `n`, in parallel and in no order. For items worth a thread of
 /// their own: a head, a tile, a row of many thousands.
+///
+/// All parallel work goes through here by reference, so that the machinery beneath is compiled once
+/// and not for every closure.
 pub fn for_each(n: usize, work: impl Fn(usize) + Sync) {
+    fn run(n: usize, work: &(dyn Fn(usize) + Sync)) {
+        (0..n).into_par_iter().with_max_len(1).for_each(work);
+    }
     if n <= 1 {
         (0..n).for_each(work);
     } else {
-        (0..n).into_par_iter().with_max_len(1).for_each(|i| work(i));
+        run(n, &work);
     }
 }
 
@@ -37,15 +58,13 @@ pub fn for_rows<T: Send>(
     work: impl Fn(usize, &mut [T]) + Sync,
 ) {
     let rows = count_rows(out.len(), width);
-    let chunk = chunk_len(rows, cost_per_row);
-    if rows == 0 {
-    } else if chunk == rows {
-        work(0, out);
-    } else {
-        out.par_chunks_mut(chunk * width)
-            .enumerate()
-            .for_each(|(index, rows)| work(index * chunk, rows));
-    }
+    let chunks = Chunks::new(rows, cost_per_row);
+    let out = Disjoint::new(out);
+    for_each(chunks.count(), |index| {
+        let rows = chunks.range(index);
+        // SAFETY: chunks do not overlap, and each is handed out once.
+        work(rows.start, unsafe { out.slice_mut(rows.start * width..rows.end * width) });
+    });
 }
 
 /// [`for_rows`] over two outputs with the same number of rows: `work(first_row, rows1, rows2)`.
@@ -60,16 +79,12 @@ pub fn for_rows2<T: Send, U: Send>(
 ) {
     let rows = count_rows(out1.len(), width1);
     assert_eq!(rows, count_rows(out2.len(), width2), "two outputs with different rows");
-    let chunk = chunk_len(rows, cost_per_row);
-    if rows == 0 {
-    } else if chunk == rows {
-        work(0, out1, out2);
-    } else {
-        out1.par_chunks_mut(chunk * width1)
-            .zip(out2.par_chunks_mut(chunk * width2))
-            .enumerate()
-            .for_each(|(index, (rows1, rows2))| work(index * chunk, rows1, rows2));
-    }
+    let out2 = Disjoint::new(out2);
+    for_rows(out1, width1, cost_per_row, |first, rows1| {
+        let rows = first..first + rows1.len() / width1;
+        // SAFETY: chunks do not overlap, and each is handed out once.
+        work(first, rows1, unsafe { out2.slice_mut(rows.start * width2..rows.end * width2) });
+    });
 }
 
 fn count_rows(len: usize, width: usize) -> usize {
@@ -78,19 +93,20 @@ fn count_rows(len: usize, width: usize) -> usize {
 }
 
 /// `work` on every chunk of `0..n`, in parallel; the results in the order of the chunks.
-pub fn map_chunks<R: Send>(
+pub fn map_chunks<R: Send + Default>(
     n: usize,
     cost_per_item: usize,
     work: impl Fn(Range<usize>) -> R + Sync,
 ) -> Vec<R> {
-    let chunk = chunk_len(n, cost_per_item);
-    let count = n.div_ceil(chunk);
-    let chunk_of = |index: usize| index * chunk..n.min((index + 1) * chunk);
-    if count <= 1 {
-        (0..count).map(|index| work(chunk_of(index))).collect()
-    } else {
-        (0..count).into_par_iter().map(|index| work(chunk_of(index))).collect()
-    }
+    let chunks = Chunks::new(n, cost_per_item);
+    let mut results: Vec<R> = (0..chunks.count()).map(|_| R::default()).collect();
+    let out = Disjoint::new(&mut results);
+    for_each(chunks.count(), |index| {
+        // SAFETY: every chunk has a result of its own.
+        let result = unsafe { out.slice_mut(index..index + 1) };
+        result[0] = work(chunks.range(index));
+    });
+    results
 }
 
 /// The sum of `work` over the chunks of `0..n`, added in their order: the same bits on any machine.

@@ -51,6 +51,14 @@ pub struct Generated {
     pub finish_reason: FinishReason,
 }
 
+impl Generated {
+    /// What was added, without the id that ended it.
+    pub fn text_ids(&self) -> &[u32] {
+        let end = usize::from(self.finish_reason == FinishReason::Stop);
+        &self.token_ids[..self.token_ids.len() - end]
+    }
+}
+
 /// Continues each of `prompts`, ids that begin as the model's documents do, `num_return_sequences`
 /// times: the first prompt's continuations come first. `on_token(sequence, id)` sees every token as
 /// it comes; an error that it returns ends the work.
@@ -68,27 +76,27 @@ pub fn generate(
     for prompt in prompts {
         check_prompt(prompt, model)?;
     }
-    let mut rows = Rows::new(prompts, settings, model.context());
-    if rows.steps > 0 {
-        no_grad(|| rows.run(model, params, settings, on_token))?;
-    }
-    Ok(rows.rows.into_iter().map(Row::finish).collect())
+    no_grad(|| run(model, params, prompts, settings, on_token))
 }
 
 impl Settings {
-    fn check(&self) -> Result<()> {
-        let counts = [
-            ("max-new-tokens", self.max_new_tokens),
-            ("num-return-sequences", self.num_return_sequences),
-        ];
-        match counts.iter().find(|(_, count)| *count == 0) {
-            None => Ok(()),
-            Some((name, _)) => Err(Error::usage(*name, "at least 1", "0")),
+    /// Usage error: a count that is 0, or more continuations than there are random numbers for.
+    pub fn check(&self) -> Result<()> {
+        if self.max_new_tokens == 0 {
+            return Err(Error::usage("max-new-tokens", "at least 1", "0"));
         }
+        let sequences = self.num_return_sequences;
+        if sequences == 0 || u32::try_from(sequences).is_err() {
+            let expected = format!("1 to {}", u32::MAX);
+            return Err(Error::usage("num-return-sequences", expected, sequences.to_string()));
+        }
+        Ok(())
     }
 }
 
-fn check_prompt(prompt: &[u32], model: &dyn Model) -> Result<()> {
+/// Usage error: an empty prompt, or one longer than the model's context. Bad data: an id beyond its
+/// vocabulary.
+pub fn check_prompt(prompt: &[u32], model: &dyn Model) -> Result<()> {
     let (context, vocab) = (model.context(), model.vocab_size());
     if prompt.is_empty() || prompt.len() > context {
         let expected = format!("1 to {context} tokens, the model's context");
@@ -103,9 +111,47 @@ fn check_prompt(prompt: &[u32], model: &dyn Model) -> Result<()> {
     }
 }
 
+fn run(
+    model: &dyn Model,
+    params: &Parameters,
+    prompts: &[Vec<u32>],
+    settings: &Settings,
+    on_token: &mut dyn FnMut(usize, u32) -> Result<()>,
+) -> Result<Vec<Generated>> {
+    let (context, device, rng) = (model.context(), params.device(), Rng::new(settings.seed));
+    let lengths = || prompts.iter().map(Vec::len);
+    let (Some(shortest), Some(longest)) = (lengths().min(), lengths().max()) else {
+        return Ok(Vec::new());
+    };
+    let capacity = longest + settings.max_new_tokens.min(context - shortest);
+    // First of all: more texts than memory can hold are refused here.
+    let count = prompts.len() * settings.num_return_sequences;
+    let mut state = model.new_state(count, capacity, params)?;
+    let mut rows: Vec<Row> = prompts
+        .iter()
+        .flat_map(|prompt| (0..settings.num_return_sequences).map(move |n| (prompt, n)))
+        .map(|(prompt, n)| Row::new(prompt, n, longest, settings.max_new_tokens, context))
+        .collect();
+
+    let mut input = prompt_input(&rows, device)?;
+    while rows.iter().any(|row| row.finish_reason.is_none()) {
+        let logits = last_logits(model, params, &input, &mut state)?;
+        let places: Vec<Place> = rows.iter().map(Row::place).collect();
+        let tokens = logits.sample(&settings.sampler, rng, &places)?.to_vec::<u32>()?;
+        for (index, (row, &id)) in rows.iter_mut().zip(&tokens).enumerate() {
+            if row.finish_reason.is_none() {
+                row.add(id, settings.eos);
+                on_token(index, id)?;
+            }
+        }
+        input = next_input(&rows, tokens, context, device)?;
+    }
+    Ok(rows.into_iter().map(Row::finish).collect())
+}
+
 /// One text that grows.
-struct Row {
-    prompt: Vec<u32>,
+struct Row<'a> {
+    prompt: &'a [u32],
     /// Places before the prompt that hold no token of it.
     padding: usize,
     /// Which continuation of its prompt this is.
@@ -116,12 +162,39 @@ struct Row {
     finish_reason: Option<FinishReason>,
 }
 
-impl Row {
+impl<'a> Row<'a> {
+    fn new(
+        prompt: &'a [u32],
+        sequence: usize,
+        longest: usize,
+        max_new_tokens: usize,
+        context: usize,
+    ) -> Self {
+        let room = max_new_tokens.min(context - prompt.len());
+        Row {
+            prompt,
+            padding: longest - prompt.len(),
+            sequence: sequence as u32,
+            room,
+            added: Vec::new(),
+            finish_reason: (room == 0).then_some(FinishReason::Length),
+        }
+    }
+
+    fn len(&self) -> usize {
+        self.prompt.len() + self.added.len()
+    }
+
+    /// Where the next token will stand in its text.
+    fn place(&self) -> Place {
+        Place { sequence: self.sequence, position: self.len() as u32 }
+    }
+
     fn add(&mut self, id: u32, eos: Option<u32>) {
         self.added.push(id);
         if eos == Some(id) {
             self.finish_reason = Some(FinishReason::Stop);
-        } else if self.added.len() >= self.room {
+        } else if self.added.len() == self.room {
             self.finish_reason = Some(FinishReason::Length);
         }
     }
@@ -132,107 +205,36 @@ impl Row {
     }
 }
 
-/// The texts that go through the model together.
-struct Rows {
-    rows: Vec<Row>,
-    /// The longest prompt, to which the others are padded.
-    longest: usize,
-    /// Tokens to add to the row that has the most room.
-    steps: usize,
-    /// Positions that the model has.
-    context: usize,
+/// The prompts, padded on the left to the longest.
+fn prompt_input(rows: &[Row], device: Device) -> Result<Input> {
+    let (mut tokens, mut positions, mut first_key) = (Vec::new(), Vec::new(), Vec::new());
+    for &Row { prompt, padding, .. } in rows {
+        let (padding, len) = (padding as u32, prompt.len() as u32);
+        // A place of the padding reads itself alone, and nobody reads it.
+        tokens.extend((0..padding).map(|_| 0).chain(prompt.iter().copied()));
+        positions.extend((0..padding).map(|_| 0).chain(0..len));
+        first_key.extend((0..padding).chain((0..len).map(|_| padding)));
+    }
+    input(rows.len(), [tokens, positions, first_key], device)
 }
 
-impl Rows {
-    fn new(prompts: &[Vec<u32>], settings: &Settings, context: usize) -> Self {
-        let longest = prompts.iter().map(Vec::len).max().unwrap_or(0);
-        let row = |prompt: &Vec<u32>, sequence: usize| {
-            let room = settings.max_new_tokens.min(context - prompt.len());
-            Row {
-                padding: longest - prompt.len(),
-                prompt: prompt.clone(),
-                sequence: sequence as u32,
-                room,
-                added: Vec::new(),
-                finish_reason: (room == 0).then_some(FinishReason::Length),
-            }
-        };
-        let sequences = 0..settings.num_return_sequences;
-        let rows: Vec<Row> = prompts
-            .iter()
-            .flat_map(|prompt| sequences.clone().map(move |sequence| row(prompt, sequence)))
-            .collect();
-        let steps = rows.iter().map(|row| row.room).max().unwrap_or(0);
-        Rows { rows, longest, steps, context }
-    }
+/// The tokens just drawn. A row that has ended goes along unheeded, at the last place it may have.
+fn next_input(rows: &[Row], tokens: Vec<u32>, context: usize, device: Device) -> Result<Input> {
+    let positions = rows.iter().map(|row| row.len().min(context) as u32 - 1).collect();
+    let first_key = rows.iter().map(|row| row.padding as u32).collect();
+    input(rows.len(), [tokens, positions, first_key], device)
+}
 
-    fn run(
-        &mut self,
-        model: &dyn Model,
-        params: &Parameters,
-        settings: &Settings,
-        on_token: &mut dyn FnMut(usize, u32) -> Result<()>,
-    ) -> Result<()> {
-        let rng = Rng::new(settings.seed);
-        // The last token is drawn and not read again.
-        let capacity = self.longest + self.steps - 1;
-        let mut state = model.new_state(self.rows.len(), capacity, params)?;
-        let mut input = self.prompts(params.device())?;
-        loop {
-            let logits = last_logits(model, params, &input, &mut state)?;
-            let tokens = logits.sample(&settings.sampler, rng, &self.places())?;
-            let tokens = tokens.to_vec::<u32>()?;
-            for (index, (row, &id)) in self.rows.iter_mut().zip(&tokens).enumerate() {
-                if row.finish_reason.is_none() {
-                    row.add(id, settings.eos);
-                    on_token(index, id)?;
-                }
-            }
-            if self.rows.iter().all(|row| row.finish_reason.is_some()) {
-                return Ok(());
-            }
-            input = self.next(&tokens, params.device())?;
-        }
-    }
-
-    /// The prompts, padded on the left: [rows, longest].
-    fn prompts(&self, device: Device) -> Result<Input> {
-        let (mut tokens, mut positions, mut first_key) = (Vec::new(), Vec::new(), Vec::new());
-        for Row { prompt, padding, .. } in &self.rows {
-            // A place of the padding reads itself alone, and nobody reads it.
-            tokens.extend((0..*padding).map(|_| 0).chain(prompt.iter().copied()));
-            positions.extend((0..*padding).map(|_| 0).chain(0..prompt.len() as u32));
-            first_key.extend((0..*padding as u32).chain(prompt.iter().map(|_| *padding as u32)));
-        }
-        self.input([tokens, positions, first_key], device)
-    }
-
-    /// The tokens just drawn, each after its row. A row that has ended goes along and is not looked
-    /// at; it stays within the context.
-    fn next(&self, tokens: &[u32], device: Device) -> Result<Input> {
-        let place = |row: &Row| (row.prompt.len() + row.added.len()).min(self.context) as u32 - 1;
-        let positions = self.rows.iter().map(place).collect();
-        let first_key = self.rows.iter().map(|row| row.padding as u32).collect();
-        self.input([tokens.to_vec(), positions, first_key], device)
-    }
-
-    fn input(&self, columns: [Vec<u32>; 3], device: Device) -> Result<Input> {
-        let dims = [self.rows.len(), columns[0].len() / self.rows.len()];
-        let tensor = |values: &Vec<u32>| Tensor::from_slice(values, &dims, device);
-        let [tokens, positions, first_key] = &columns;
-        Ok(Input {
-            tokens: tensor(tokens)?,
-            positions: tensor(positions)?,
-            first_key: tensor(first_key)?,
-        })
-    }
-
-    /// Where the next token of each row will stand in its text.
-    fn places(&self) -> Vec<Place> {
-        let position = |row: &Row| (row.prompt.len() + row.added.len()) as u32;
-        let place = |row: &Row| Place { sequence: row.sequence, position: position(row) };
-        self.rows.iter().map(place).collect()
-    }
+/// Tokens, positions and first keys as tensors [rows, time].
+fn input(rows: usize, columns: [Vec<u32>; 3], device: Device) -> Result<Input> {
+    let tensor =
+        |values: &Vec<u32>| Tensor::from_slice(values, &[rows, values.len() / rows], device);
+    let [tokens, positions, first_key] = &columns;
+    Ok(Input {
+        tokens: tensor(tokens)?,
+        positions: tensor(positions)?,
+        first_key: tensor(first_key)?,
+    })
 }
 
 /// The logits after the last place of each row: [rows, vocab].

@@ -10,6 +10,7 @@ use serde_json::{Map, Value};
 use tokenizers::models::TrainerWrapper;
 use tokenizers::models::bpe::{BPE, BpeTrainer};
 use tokenizers::pre_tokenizers::byte_level::ByteLevel;
+use tokenizers::processors::template::TemplateProcessing;
 use tokenizers::{AddedToken, Tokenizer as Inner};
 
 use crate::{Error, Result};
@@ -54,6 +55,9 @@ impl Tokenizer {
         inner
             .train(&mut trainer, texts.iter().map(AsRef::as_ref))
             .map_err(|error| library("training the tokenizer", "a vocabulary", error))?;
+        let begin = begin_with(END_OF_TEXT, 0)
+            .map_err(|error| library("training the tokenizer", "a template", error))?;
+        inner.with_post_processor(Some(begin));
         // transformers' default joins punctuation to the word before it; decoding must give the
         // text.
         let mut config = Map::from_iter([
@@ -156,6 +160,21 @@ impl Tokenizer {
         Ok(encoding.get_ids().to_vec())
     }
 
+    /// The ids that a model continues: `text` between the special tokens that the files ask for, the
+    /// same as `transformers`' `tokenizer(text)`. A tokenizer trained here puts the end of text before
+    /// it, since documents begin with it in training; GPT-2's adds nothing. Without any token, the end
+    /// of text, after which a new one begins.
+    pub fn encode_prompt(&self, text: &str) -> Result<Vec<u32>> {
+        let encoding = self
+            .inner
+            .encode_fast(text, true)
+            .map_err(|error| library("encoding a prompt", "ids", error))?;
+        match encoding.get_ids() {
+            [] => Ok(vec![self.eos]),
+            ids => Ok(ids.to_vec()),
+        }
+    }
+
     /// [`Tokenizer::encode`] of each text, in order, on all threads.
     pub fn encode_batch<S: AsRef<str> + Sync>(&self, texts: &[S]) -> Result<Vec<Vec<u32>>> {
         texts.par_iter().map(|text| self.encode(text.as_ref())).collect()
@@ -181,6 +200,14 @@ impl Tokenizer {
     pub fn eos(&self) -> u32 {
         self.eos
     }
+}
+
+/// A prompt begins with `token`, as documents do in training: in `tokenizer.json`, where `transformers`
+/// reads it too.
+fn begin_with(token: &str, id: u32) -> tokenizers::Result<TemplateProcessing> {
+    let mut template = TemplateProcessing::builder();
+    template.try_single(format!("{token} $A"))?;
+    Ok(template.special_tokens(vec![(token, id)]).build()?)
 }
 
 /// `model` between GPT-2's byte-level pre-tokenizer and decoder.
@@ -313,6 +340,25 @@ mod tests {
             assert_eq!(tokenizer.decode(&ids).unwrap(), text);
             assert_eq!(tokenizer.decode(&[tokenizer.eos()]).unwrap(), END_OF_TEXT);
         }
+    }
+
+    #[test]
+    fn a_prompt_begins_as_its_files_say() {
+        let dir = tempfile::tempdir().unwrap();
+        let trained = tokenizer();
+        trained.save(dir.path()).unwrap();
+        let text = "la niña <|endoftext|>";
+        let ids = trained.encode(text).unwrap();
+        for tokenizer in [trained, Tokenizer::load(dir.path()).unwrap()] {
+            assert_eq!(tokenizer.encode_prompt(text).unwrap(), [&[0], ids.as_slice()].concat());
+            assert_eq!(tokenizer.encode_prompt("").unwrap(), [0]);
+        }
+        // GPT-2's own files ask for nothing.
+        let dir = tempfile::tempdir().unwrap();
+        tokenizers::Model::save(tokenizer().inner.get_model(), dir.path(), None).unwrap();
+        let plain = Tokenizer::load(dir.path()).unwrap();
+        assert_eq!(plain.encode_prompt(text).unwrap(), ids);
+        assert_eq!(plain.encode_prompt("").unwrap(), [0]);
     }
 
     #[test]

@@ -40,7 +40,9 @@ fn equals_share_the_gradient_and_nan_shows() {
     // At a tie both one-sided slopes are averaged, as central differences do too.
     let (tie, dy) = (vector(&[2.0, -1.0]), vector(&[1.0, 3.0]));
     for function in [Tensor::maximum, Tensor::minimum] {
-        check_finite_differences("tie", &[tie.clone()], &dy, &|x| function(&x[0], &tie));
+        check_finite_differences("tie", std::slice::from_ref(&tie), &dy, &|x| {
+            function(&x[0], &tie)
+        });
         let shown = function(&vector(&[f32::NAN, 1.0]), &vector(&[1.0, f32::NAN])).unwrap();
         assert!(shown.read().unwrap().iter().all(|y| y.is_nan()));
     }

@@ -5,6 +5,7 @@ use crate::dtype::Element;
 use crate::error::Result;
 use crate::ops::strides::Walk;
 use crate::tensor::{Tensor, ViewMut};
+use std::ops::Range;
 
 /// Rough cost of an element, for cutting the work.
 const COST: usize = 2;
@@ -18,17 +19,40 @@ fn copy_as<T: Element>(mut y: ViewMut, x: &Tensor, walk: &Walk<1>, start: usize)
     let x = x.slice::<T>()?;
     let [stride] = walk.inner_strides();
     for_rows(y.slice::<T>()?, 1, COST, |first, y| {
-        walk.runs(first..first + y.len(), |place, [from]| {
-            let y = &mut y[place.start - first..place.end - first];
-            let x = &x[start + from..];
-            match stride {
-                0 => y.fill(x[0]),
-                1 => y.copy_from_slice(&x[..y.len()]),
-                _ => y.iter_mut().zip(x.iter().step_by(stride)).for_each(|(y, x)| *y = *x),
+        let part = first..first + y.len();
+        match stride {
+            0 => walk.runs(part, |at, [from]| {
+                y[at.start - first..at.end - first].fill(x[start + from]);
+            }),
+            1 => walk.runs(part, |at, [from]| {
+                let x = &x[start + from..][..at.len()];
+                y[at.start - first..at.end - first].copy_from_slice(x);
+            }),
+            _ => {
+                let mut runs = Vec::new();
+                walk.runs(part, |at, [from]| {
+                    runs.push((at.start - first..at.end - first, start + from));
+                });
+                copy_tiles(y, x, stride, &runs);
             }
-        })
+        }
     });
     Ok(())
+}
+
+/// Runs that step through x: rows of a transposed matrix. What one of them reads lies beside what the
+/// next one reads, so they go forward together, and each cache line of x is used while it is there.
+fn copy_tiles<T: Element>(y: &mut [T], x: &[T], stride: usize, runs: &[(Range<usize>, usize)]) {
+    /// Elements of a run that are copied before its neighbours follow: a cache line of f32.
+    const TILE: usize = 16;
+    let longest = runs.iter().map(|(at, _)| at.len()).max().unwrap_or(0);
+    for tile in (0..longest).step_by(TILE) {
+        for (at, from) in runs {
+            let y = y[at.clone()].iter_mut().skip(tile).take(TILE);
+            let x = x.get(from + tile * stride..).unwrap_or(&[]).iter().step_by(stride);
+            y.zip(x).for_each(|(y, x)| *y = *x);
+        }
+    }
 }
 
 /// y = the tensors one after the other along `axis`.

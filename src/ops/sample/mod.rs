@@ -51,9 +51,8 @@ impl Sampler {
         Ok(Sampler { temperature, top_k, top_p, limit: usize::MAX })
     }
 
-    pub fn greedy() -> Self {
-        Sampler { temperature: 0.0, top_k: 0, top_p: 1.0, limit: usize::MAX }
-    }
+    /// Always the largest logit.
+    pub const GREEDY: Self = Sampler { temperature: 0.0, top_k: 0, top_p: 1.0, limit: usize::MAX };
 
     /// Chooses only ids below `limit`, where a model's vocabulary is larger than its tokenizer's.
     pub fn below(self, limit: usize) -> Self {
@@ -88,7 +87,7 @@ impl Tensor {
     /// use copla::{Device, Tensor, ops::sample::{Place, Sampler}, random::Rng};
     /// let logits = Tensor::from_slice(&[0.0f32, 3.0, 1.0], &[1, 3], Device::Cpu)?;
     /// let place = Place { sequence: 0, position: 0 };
-    /// let token = logits.sample(&Sampler::greedy(), Rng::new(0), &[place])?;
+    /// let token = logits.sample(&Sampler::GREEDY, Rng::new(0), &[place])?;
     /// assert_eq!(token.to_vec::<u32>()?, [1]);
     /// # Ok::<(), copla::Error>(())
     /// ```

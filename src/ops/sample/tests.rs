@@ -135,7 +135,7 @@ fn draws_follow_the_distribution() {
 fn greedy_is_the_first_of_the_largest() {
     let logits = [[0.0, 2.0, 2.0, 1.0], [5.0, -1.0, f32::NEG_INFINITY, 5.0], [1.0, 1.5, 2.0, 9.0]];
     let tokens = rows(logits.as_flattened(), 3)
-        .sample(&Sampler::greedy().below(3), Rng::new(0), &[place(0, 0); 3])
+        .sample(&Sampler::GREEDY.below(3), Rng::new(0), &[place(0, 0); 3])
         .unwrap();
     assert_eq!(tokens.to_vec::<u32>().unwrap(), [1, 0, 2]);
     // A temperature that f32 can hardly tell from 0 is as good as greedy.
@@ -179,7 +179,7 @@ fn a_token_depends_on_its_own_place_alone() {
 #[test]
 fn logits_without_a_largest_number_have_diverged() {
     for bad in [[0.0, f32::NAN], [f32::INFINITY, 0.0], [f32::NEG_INFINITY; 2]] {
-        for sampler in [Sampler::greedy(), Sampler::new(1.0, 1, 0.5).unwrap()] {
+        for sampler in [Sampler::GREEDY, Sampler::new(1.0, 1, 0.5).unwrap()] {
             let logits = rows(&[[1.0, 2.0], bad].concat(), 2);
             let error = logits.sample(&sampler, Rng::new(0), &[place(0, 0); 2]).unwrap_err();
             assert_eq!(error.kind(), Kind::Diverged);
@@ -200,6 +200,6 @@ fn impossible_options_are_refused() {
         assert!(error.to_string().starts_with("top-p: expected"), "{error}");
     }
     let logits = rows(&[1.0, 2.0], 1);
-    assert!(logits.sample(&Sampler::greedy(), Rng::new(0), &[]).is_err());
-    assert!(logits.sample(&Sampler::greedy().below(0), Rng::new(0), &[place(0, 0)]).is_err());
+    assert!(logits.sample(&Sampler::GREEDY, Rng::new(0), &[]).is_err());
+    assert!(logits.sample(&Sampler::GREEDY.below(0), Rng::new(0), &[place(0, 0)]).is_err());
 }

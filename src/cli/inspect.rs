@@ -15,7 +15,7 @@ pub struct Args {
     /// Directory of the model, as `copla train` or `transformers` saves it [default: runs/coplas]
     #[arg(long, value_name = "DIR")]
     model: Option<PathBuf>,
-    /// Text to read, as its tokens alone
+    /// Text to read, with the special tokens that the tokenizer's files ask for
     #[arg(long, group = "input", allow_hyphen_values = true)]
     text: Option<String>,
     /// Token ids to read, with commas between them
@@ -37,7 +37,7 @@ pub fn run(args: Args) -> Result<()> {
     let (tokenizer, ids) = match (args.text, args.token_ids) {
         (Some(text), _) => {
             let tokenizer = Tokenizer::load(&dir)?;
-            let ids = tokenizer.encode(&text)?;
+            let ids = tokenizer.encode_prompt(&text)?;
             (Some(tokenizer), ids)
         }
         // Ids need no tokenizer; where the directory has one, the table shows what they stand for.

@@ -4,6 +4,8 @@
 //! Every document `t1 .. tn` is read as `[EOS, t1 .. tn]` against `[t1 .. tn, EOS]`, in windows of the
 //! model's context, packed; every token and every end is a target once.
 
+#[cfg(test)]
+mod tests;
 mod tokenised;
 
 pub use tokenised::Tokenised;
@@ -15,7 +17,7 @@ use crate::ops::cross_entropy::CrossEntropy;
 use crate::tensor::{Parameters, no_grad};
 use crate::text::{Batch, Batcher, Document, Tokenizer};
 
-/// What a model makes of documents. Equal for equal windows: neither packing nor batching enters.
+/// What a model makes of documents, whatever the batches and rows they were packed into.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Evaluation {
     /// Mean −ln p of a target, in nats.

@@ -1,6 +1,6 @@
 //! The one pre-LN decoder: embedding, blocks of attention and MLP, a last norm, a tied head.
 
-use crate::error::Result;
+use crate::error::{Error, Kind, Result};
 use crate::models::Input;
 use crate::nn::{LayerNorm, Linear, Pass, State};
 use crate::ops::attention::{Attention, KeyValues};
@@ -31,6 +31,42 @@ pub struct DropoutShares {
     /// Of what attention and MLP add to the residual stream.
     pub residual: f32,
 }
+
+/// More is a mistake in a config, and would take minutes only to be laid out.
+const MOST_LAYERS: usize = 1000;
+
+impl Options {
+    /// Bad data: sizes that no decoder has. Out of memory: sizes that no machine could address.
+    fn check(&self) -> Result<()> {
+        let Options { vocab, context, width, layers, heads, mlp_width, .. } = *self;
+        super::head_dim(width, heads)?;
+        let refuse = |expected: String, found: usize| {
+            Err(Error::bad_data("model config", expected, found.to_string()))
+        };
+        for (what, size) in [("vocabulary", vocab), ("context", context), ("MLP width", mlp_width)]
+        {
+            if size == 0 {
+                return refuse(format!("a {what} of at least 1"), size);
+            }
+        }
+        if !(1..=MOST_LAYERS).contains(&layers) {
+            return refuse(format!("1 to {MOST_LAYERS} layers"), layers);
+        }
+        // In floating point, where nothing overflows.
+        let [vocab, context, width, layers, mlp_width] =
+            [vocab, context, width, layers, mlp_width].map(|size| size as f64);
+        let count = (vocab + context + layers * (4.0 * width + 2.0 * mlp_width)) * width;
+        if count > MOST_PARAMETERS {
+            let found = format!("about {count:.1e}");
+            let expected = format!("at most {MOST_PARAMETERS:.1e} parameters");
+            return Err(Error::new(Kind::OutOfMemory, "model config", expected, found));
+        }
+        Ok(())
+    }
+}
+
+/// What a 64-bit machine could address, were it all f32.
+const MOST_PARAMETERS: f64 = 1.0e18;
 
 /// What a dialect calls its weights.
 pub struct Names {
@@ -83,7 +119,7 @@ impl Decoder {
     /// Registers the parameters in the order in which the model reads them.
     pub fn new(options: Options, names: &Names, layout: &mut Layout) -> Result<Self> {
         let Options { vocab, context, width, mlp_width, eps, .. } = options;
-        super::head_dim(width, options.heads)?;
+        options.check()?;
         let tokens = layout.add(names.tokens, &[vocab, width], Group::Decay)?;
         let positions = layout.add(names.positions, &[context, width], Group::Decay)?;
         let mut blocks = Vec::with_capacity(options.layers);

@@ -97,7 +97,7 @@ impl Gpt2 {
             width,
             layers: config.get_or("n_layer", 12)?,
             heads: config.get_or("n_head", 12)?,
-            mlp_width: config.optional("n_inner")?.unwrap_or(4 * width),
+            mlp_width: config.optional("n_inner")?.unwrap_or(width.saturating_mul(4)),
             activation,
             eps: config.get_or("layer_norm_epsilon", 1e-5)?,
             dropout: DropoutShares {

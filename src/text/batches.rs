@@ -16,6 +16,10 @@ use crate::{Error, Result};
 /// The target that counts nothing (−100 in transformers).
 pub const IGNORE: u32 = u32::MAX;
 
+/// The most tokens of a batch: far more than fit the memory of any machine as activations, and few
+/// enough for the host arrays to be made before that is found out.
+const MOST_PLACES: usize = 1 << 28;
+
 /// Host arrays of shape `[rows, time]`, row-major.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Batch {
@@ -65,7 +69,8 @@ impl Batcher {
     /// For training: windows of one length are shuffled before packing, rows in every epoch.
     ///
     /// `documents` are token ids without the end of text `eos`; a batch is `rows` × `time`. Usage
-    /// error: no rows, no time. Bad data: no document, that is no end of text to learn.
+    /// error: no rows, no time, or more places than any batch has. Bad data: no document, that is no
+    /// end of text to learn.
     pub fn new(
         documents: &[Vec<u32>],
         eos: u32,
@@ -88,9 +93,9 @@ impl Batcher {
         rows: usize,
         order: Order,
     ) -> Result<Self> {
-        if rows == 0 || time == 0 {
-            let found = format!("{rows} × {time}");
-            return Err(Error::usage("batch of rows × tokens", "at least 1 × 1", found));
+        if rows == 0 || time == 0 || rows.saturating_mul(time) > MOST_PLACES {
+            let (expected, found) = ("1 × 1 to 2^28 tokens", format!("{rows} × {time}"));
+            return Err(Error::usage("batch of rows × tokens", expected, found));
         }
         if documents.is_empty() {
             return Err(Error::bad_data(

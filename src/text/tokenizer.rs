@@ -20,6 +20,11 @@ const END_OF_TEXT: &str = "<|endoftext|>";
 const CONFIG: &str = "tokenizer_config.json";
 const SPECIAL_TOKENS: &str = "special_tokens_map.json";
 
+/// Every byte, and the end of text.
+const SMALLEST_VOCABULARY: usize = 257;
+/// Several times the largest in use; the trainer reserves memory for all of it at once.
+const LARGEST_VOCABULARY: usize = 1 << 20;
+
 /// A tokenizer and its end-of-text id.
 pub struct Tokenizer {
     inner: Inner,
@@ -34,14 +39,13 @@ impl Tokenizer {
     /// GPT-2's pre-tokenizer without a prefix space, all 256 bytes, and `<|endoftext|>` as id 0. A
     /// pair seen once is not merged, so a small corpus may give fewer than `vocab_size` tokens.
     ///
-    /// The same texts give the same tokenizer. Usage error: `vocab_size` below 257.
+    /// The same texts give the same tokenizer. Usage error: `vocab_size` below 257 or above 2^20.
     pub fn train_bpe<S: AsRef<str> + Sync>(texts: &[S], vocab_size: usize) -> Result<Self> {
-        if vocab_size < 257 {
-            return Err(Error::usage(
-                "vocabulary size",
-                "at least 257 (256 bytes and <|endoftext|>)",
-                vocab_size.to_string(),
-            ));
+        if !(SMALLEST_VOCABULARY..=LARGEST_VOCABULARY).contains(&vocab_size) {
+            let expected = format!(
+                "at least {SMALLEST_VOCABULARY} (256 bytes and {END_OF_TEXT}) and at most {LARGEST_VOCABULARY}"
+            );
+            return Err(Error::usage("vocabulary size", expected, vocab_size.to_string()));
         }
         let mut trainer: TrainerWrapper = BpeTrainer::builder()
             .vocab_size(vocab_size)

@@ -52,8 +52,8 @@ fn what_is_saved_is_loaded_bit_for_bit() {
         for ((saved, segment), (param, other)) in pairs {
             assert_eq!((&segment.name, segment.shape), (&other.name, other.shape));
             let bits = |values: Vec<f32>| values.into_iter().map(f32::to_bits).collect::<Vec<_>>();
-            let [before, after] = [params.get(saved), loaded.get(param)]
-                .map(|tensor| bits(tensor.to_vec().unwrap()));
+            let [before, after] =
+                [params.get(saved), loaded.get(param)].map(|tensor| bits(tensor.to_vec().unwrap()));
             assert!(before == after, "{}", segment.name);
             assert!(before.iter().any(|&b| b != 0) || segment.name.ends_with("bias"));
         }
@@ -80,8 +80,8 @@ fn an_older_file_gives_the_same_model() {
         }));
     }
     save_weights(&dir.path().join("model.safetensors"), &entries, &[]).unwrap();
-    let [(_, theirs), (_, older)] = [&golden_dir(), dir.path()]
-        .map(|dir| load(dir, Use::Inference, Device::Cpu).unwrap());
+    let [(_, theirs), (_, older)] =
+        [&golden_dir(), dir.path()].map(|dir| load(dir, Use::Inference, Device::Cpu).unwrap());
     for ((a, segment), (b, _)) in theirs.segments().zip(older.segments()) {
         let [a, b] = [theirs.get(a), older.get(b)].map(|x| x.to_vec::<f32>().unwrap());
         assert!(a == b, "{}", segment.name);

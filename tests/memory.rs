@@ -51,8 +51,8 @@ fn meta_counts_what_the_cpu_takes() {
     for (options, rows, time) in [(&nano, 2, 64), (&nano, 1, 200), (&odd, 3, 57)] {
         let mut peaks = Vec::new();
         for chunk in [usize::MAX, 50] {
-            let [cpu, meta] = [Device::Cpu, Device::Meta]
-                .map(|device| peak(device, options, rows, time, chunk));
+            let [cpu, meta] =
+                [Device::Cpu, Device::Meta].map(|device| peak(device, options, rows, time, chunk));
             assert_eq!(meta, cpu, "{rows} × {time} tokens in chunks of {chunk}: {options:?}");
             peaks.push(meta);
         }

@@ -88,7 +88,10 @@ pub fn for_rows2<T: Send, U: Send>(
 }
 
 fn count_rows(len: usize, width: usize) -> usize {
-    assert!(len == 0 || (width > 0 && len % width == 0), "{len} elements in rows of {width}");
+    assert!(
+        len == 0 || (width > 0 && len.is_multiple_of(width)),
+        "{len} elements in rows of {width}"
+    );
     len.checked_div(width).unwrap_or(0)
 }
 

@@ -17,7 +17,7 @@ pub struct Buffer {
 impl Buffer {
     /// `len` elements whose values are unspecified: whoever asks for them writes them all.
     pub fn new(device: Device, dtype: DType, len: usize) -> Result<Self> {
-        let bytes = len.checked_mul(dtype.size()).unwrap_or(usize::MAX);
+        let bytes = len.saturating_mul(dtype.size());
         Ok(Buffer { allocation: Allocation::new(device, bytes)?, dtype, len })
     }
 

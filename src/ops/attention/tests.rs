@@ -87,7 +87,7 @@ fn dropout_scales_what_it_keeps_and_its_gradient_fits() {
     let dropout = Some(Dropout::new(0.3, Rng::new(4), 7).unwrap());
     let options = Attention { scale: 0.5, dropout };
     let dy = Tensor::full(0.1, &[2, 70, 10], DType::F32, Device::Cpu).unwrap();
-    check_finite_differences("dropout", &[qkv.clone()], &dy, &|x| {
+    check_finite_differences("dropout", std::slice::from_ref(&qkv), &dy, &|x| {
         x[0].attention(&causal(2, 70), options)
     });
     let y = qkv.attention(&causal(2, 70), options).unwrap().to_vec::<f32>().unwrap();

@@ -142,7 +142,8 @@ fn the_loss_and_every_gradient_are_those_of_transformers() {
     // In one chunk, whose logits are kept, and in chunks whose logits are made again.
     for chunk in [usize::MAX, 7, 1] {
         let loss = setup.loss_in_chunks_of(chunk);
-        assert!((loss.item().unwrap() - reference[0]).abs() <= 1e-5, "{loss:?}");
+        let value = loss.item().unwrap();
+        assert!((value - reference[0]).abs() <= 1e-5, "loss {value} for {}", reference[0]);
         setup.backward(loss);
         assert_eq!(setup.names().len(), gradients.names().len());
         for (param, name) in setup.names() {

@@ -73,18 +73,13 @@ impl Head<'_> {
         }
     }
 
-    /// p *= dropout factors, for one query and keys from `first` on.
-    fn drop(&self, p: &mut [f32], query: usize, first: usize) {
+    /// rows *= dropout factors, for one query and keys from `first` on.
+    fn drop<const N: usize>(&self, rows: [&mut [f32]; N], query: usize, first: usize) {
         if let Some((dropout, head)) = self.dropout {
-            let base = head << 40 | (query as u64) << 20;
+            let coordinate = head << 40 | (query as u64) << 20 | first as u64;
             vectorized(
                 #[inline(always)]
-                || {
-                    for (i, p) in p.chunks_mut(4).enumerate() {
-                        let factors = dropout.factors(base | (first + 4 * i) as u64);
-                        p.iter_mut().zip(factors).for_each(|(p, factor)| *p *= factor);
-                    }
-                },
+                || dropout.apply_from(rows, coordinate),
             );
         }
     }
@@ -119,7 +114,7 @@ impl Head<'_> {
                         lse[i] = max;
                     },
                 );
-                self.drop(p, queries.start + i, keys.start);
+                self.drop([p], queries.start + i, keys.start);
             }
             let p = Mat::new(scores, queries.len(), keys.len());
             let out = MatMut::new(out, queries.len(), head_dim);
@@ -161,8 +156,7 @@ impl Head<'_> {
                     let mut dropped = probs.to_vec();
                     let pairs = dropped.chunks_exact_mut(cols).zip(dprobs.chunks_exact_mut(cols));
                     for (query, (p, dp)) in queries.clone().zip(pairs) {
-                        self.drop(p, query, keys.start);
-                        self.drop(dp, query, keys.start);
+                        self.drop([p, dp], query, keys.start);
                     }
                     let dv = MatMut::new(&mut dv[of_keys.clone()], cols, head_dim);
                     gemm_serial(1.0, Mat::new(&dropped, rows, cols).t(), dy.mat(&queries), 1.0, dv);

@@ -1,4 +1,4 @@
-//! Dropout on the CPU: four numbers per call of the generator, samples in parallel.
+//! Dropout on the CPU: the generator in vector lanes, blocks of a sample in parallel.
 
 use super::Dropout;
 use crate::cpu::{for_rows, vectorized};
@@ -22,17 +22,12 @@ pub(super) fn apply(mut x: ViewMut, shape: Shape, dropout: Dropout) -> Result<()
             let run = |first: usize, x: &mut [f32]| {
                 vectorized(
                     #[inline(always)]
-                    || {
-                        for (i, x) in x.chunks_mut(4).enumerate() {
-                            let factors = dropout.factors(base | (first + 4 * i) as u64);
-                            x.iter_mut().zip(factors).for_each(|(x, factor)| *x *= factor);
-                        }
-                    },
+                    || dropout.apply_from([x], base | first as u64),
                 )
             };
             let whole = sample_len - sample_len % BLOCK;
             let (blocks, rest) = x.split_at_mut(whole);
-            for_rows(blocks, BLOCK, BLOCK * 16, |block, x| run(block * BLOCK, x));
+            for_rows(blocks, BLOCK, BLOCK * 4, |block, x| run(block * BLOCK, x));
             run(whole, rest);
         }
     })

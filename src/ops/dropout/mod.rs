@@ -38,11 +38,26 @@ impl Dropout {
         Ok(Dropout { rng, key: rng.key(site), threshold, scale: 1.0 / (1.0 - p) })
     }
 
-    /// The factors, 0 or 1/(1−p), of the four numbers from `coordinate`, a multiple of four.
+    /// Multiplies each row by the factors, 0 or 1/(1−p), of the numbers from `coordinate` on, a
+    /// multiple of four. Several rows get the same factors, drawn once.
     #[inline(always)]
-    pub(super) fn factors(&self, coordinate: u64) -> [f32; 4] {
-        let words = self.rng.words(self.key, coordinate);
-        words.map(|word| if word >= self.threshold { self.scale } else { 0.0 })
+    pub(super) fn apply_from<const N: usize>(&self, mut rows: [&mut [f32]; N], coordinate: u64) {
+        /// Numbers whose factors are drawn together: four words in each of 32 lanes, so many that the
+        /// compiler keeps the loops over them and makes vector code of them.
+        const BLOCK: usize = 128;
+        let len = rows.iter().map(|row| row.len()).max().unwrap_or(0);
+        for start in (0..len).step_by(BLOCK) {
+            let words: [[u32; BLOCK / 4]; 4] =
+                self.rng.words_every(self.key, coordinate + start as u64, 4);
+            let mut factors = [0.0; BLOCK];
+            for (i, factor) in factors.iter_mut().enumerate() {
+                *factor = if words[i % 4][i / 4] >= self.threshold { self.scale } else { 0.0 };
+            }
+            for row in rows.iter_mut() {
+                let end = row.len().min(start + BLOCK);
+                row[start..end].iter_mut().zip(factors).for_each(|(x, factor)| *x *= factor);
+            }
+        }
     }
 
     /// The first sample of this micro-batch in the effective batch.

@@ -188,7 +188,8 @@ fn trainer(args: &Args, recipe: &Recipe, data: &Data, steps: u64) -> Result<Trai
     let mut sizes = gpt2::preset(&args.preset, data.tokenizer.vocab_size())?;
     let share = args.dropout.unwrap_or(recipe.dropout);
     sizes.dropout = DropoutShares { embedding: share, attention: share, residual: share };
-    sizes.context = args.block_size.unwrap_or(recipe.time).max(sizes.context);
+    // Places beyond a row are never trained, so the model has none.
+    sizes.context = args.block_size.unwrap_or(recipe.time);
     let model = Gpt2::new(sizes, Some(data.tokenizer.eos()))?;
     let mut params = model.layout()?.build(DType::F32, Device::Cpu)?;
     model.initialise(&mut params, args.seed)?;

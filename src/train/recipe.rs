@@ -26,9 +26,9 @@ impl Recipe {
                 vocab_size: 512,
                 time: 128,
                 rows: 8,
-                steps: 1200,
+                steps: 1400,
                 learning_rate: 3e-3,
-                dropout: 0.2,
+                dropout: 0.3,
             },
             "micro" => Recipe {
                 vocab_size: 4096,

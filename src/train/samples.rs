@@ -26,9 +26,5 @@ pub fn write_texts(
     };
     let beginning = vec![tokenizer.eos()];
     let texts = generate(model, params, &[beginning], &settings, &mut |_, _| Ok(()))?;
-    let without_end = |mut ids: Vec<u32>| {
-        ids.retain(|&id| id != tokenizer.eos());
-        tokenizer.decode(&ids)
-    };
-    texts.into_iter().map(|text| without_end(text.token_ids)).collect()
+    texts.iter().map(|text| tokenizer.decode(text.text_ids())).collect()
 }

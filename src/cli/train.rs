@@ -50,9 +50,9 @@ pub struct Args {
     /// Steps of warm-up, or below 1 their share of all
     #[arg(long, default_value_t = 0.05)]
     warmup_steps: f64,
-    /// Weight decay of matrices and embeddings
-    #[arg(long, default_value_t = 0.1)]
-    weight_decay: f32,
+    /// Weight decay of matrices and embeddings [default: the preset's]
+    #[arg(long)]
+    weight_decay: Option<f32>,
     #[arg(long, default_value_t = 0.9)]
     adam_beta1: f32,
     #[arg(long, default_value_t = 0.95)]
@@ -98,9 +98,11 @@ impl Args {
         for (name, value) in positive {
             require(value > 0.0 && value.is_finite(), name, "a positive number", value)?;
         }
-        for (name, value) in
-            [("--weight-decay", self.weight_decay), ("--max-grad-norm", self.max_grad_norm)]
-        {
+        let not_negative = [
+            ("--weight-decay", self.weight_decay.unwrap_or(0.0)),
+            ("--max-grad-norm", self.max_grad_norm),
+        ];
+        for (name, value) in not_negative {
             require(value >= 0.0 && value.is_finite(), name, "a number of at least 0", value)?;
         }
         if let Some(value) = self.dropout {
@@ -197,7 +199,7 @@ fn trainer(args: &Args, recipe: &Recipe, data: &Data, steps: u64) -> Result<Trai
         beta1: args.adam_beta1,
         beta2: args.adam_beta2,
         eps: args.adam_epsilon,
-        weight_decay: args.weight_decay,
+        weight_decay: args.weight_decay.unwrap_or(recipe.weight_decay),
     };
     let schedule = Schedule {
         peak: args.learning_rate.unwrap_or(recipe.learning_rate),

@@ -14,6 +14,7 @@ pub struct Recipe {
     pub steps: u64,
     pub learning_rate: f32,
     pub dropout: f32,
+    pub weight_decay: f32,
 }
 
 impl Recipe {
@@ -28,7 +29,8 @@ impl Recipe {
                 rows: 8,
                 steps: 1400,
                 learning_rate: 3e-3,
-                dropout: 0.3,
+                dropout: 0.4,
+                weight_decay: 0.5,
             },
             "micro" => Recipe {
                 vocab_size: 4096,
@@ -37,6 +39,7 @@ impl Recipe {
                 steps: 4000,
                 learning_rate: 1.5e-3,
                 dropout: 0.2,
+                weight_decay: 0.1,
             },
             "mini" => Recipe {
                 vocab_size: 8192,
@@ -45,6 +48,7 @@ impl Recipe {
                 steps: 10_000,
                 learning_rate: 1e-3,
                 dropout: 0.1,
+                weight_decay: 0.1,
             },
             "gpt2-medium" => Recipe { learning_rate: 3e-4, ..Self::PUBLISHED },
             _ => Self::PUBLISHED,
@@ -59,5 +63,6 @@ impl Recipe {
         steps: 20_000,
         learning_rate: 6e-4,
         dropout: 0.1,
+        weight_decay: 0.1,
     };
 }

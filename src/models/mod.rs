@@ -39,15 +39,9 @@ impl Input {
 
     /// Whole rows, each one document from place 0: [rows, time].
     pub fn rows(tokens: &[u32], rows: usize, device: Device) -> Result<Self> {
-        Self::rows_from(tokens, rows, 0, device)
-    }
-
-    /// Rows that go on from place `past` of their documents: [rows, time].
-    pub fn rows_from(tokens: &[u32], rows: usize, past: usize, device: Device) -> Result<Self> {
         let time = tokens.len() / rows.max(1);
         let dims = [rows, time];
-        let positions: Vec<u32> =
-            (0..rows).flat_map(|_| past as u32..(past + time) as u32).collect();
+        let positions: Vec<u32> = (0..rows).flat_map(|_| 0..time as u32).collect();
         Ok(Input {
             tokens: Tensor::from_slice(tokens, &dims, device)?,
             positions: Tensor::from_slice(&positions, &dims, device)?,

@@ -91,7 +91,7 @@ fn joint_dtype(a: &Tensor, b: &Tensor) -> DType {
     if a.dtype() == b.dtype() { a.dtype() } else { DType::F32 }
 }
 
-/// Checks that `x` holds u32 ids or f32/f16/bf16 numbers, as the operation needs.
+/// Checks that `x` holds f32, f16 or bf16 numbers.
 fn expect_float(op: &str, name: &str, x: &Tensor) -> Result<()> {
     if x.dtype().is_float() {
         return Ok(());
@@ -99,6 +99,7 @@ fn expect_float(op: &str, name: &str, x: &Tensor) -> Result<()> {
     Err(Error::shape(format!("{op}: {name}"), "a float dtype", format!("{}", x.dtype())))
 }
 
+/// Checks that `x` holds u32 ids.
 fn expect_ids(op: &str, name: &str, x: &Tensor) -> Result<()> {
     if x.dtype() == DType::U32 {
         return Ok(());

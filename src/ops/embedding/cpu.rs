@@ -1,6 +1,6 @@
-//! Embedding on the CPU: rows copied in parallel; gradients gathered per id, so without a race.
+//! Embedding on the CPU: rows copied in parallel, the positions' rows added while they are hot.
 
-use crate::cpu::{Disjoint, for_each, for_rows, simd, vectorized};
+use crate::cpu::{for_rows, simd, vectorized};
 use crate::error::{Error, Result};
 use crate::tensor::{Tensor, ViewMut};
 
@@ -44,33 +44,4 @@ fn check_ids(what: &str, ids: &Tensor, table: &Tensor) -> Result<()> {
         None => Ok(()),
         Some(id) => Err(Error::shape(what, format!("below {rows}"), format!("{id}"))),
     }
-}
-
-/// table = beta·table, then table[ids[i]] += dy[i] for every i, in order for each id.
-pub(super) fn add_rows(mut table: ViewMut, beta: f32, dy: &Tensor, ids: &Tensor) -> Result<()> {
-    let width = dy.shape().last_dim();
-    let (dy, ids) = (dy.read()?, ids.slice::<u32>()?);
-    // Places sorted by id: every run of equal ids is the work of one thread, in order of place.
-    let mut places: Vec<u32> = (0..ids.len() as u32).collect();
-    places.sort_by_key(|&place| (ids[place as usize], place));
-    let runs: Vec<&[u32]> = places.chunk_by(|&a, &b| ids[a as usize] == ids[b as usize]).collect();
-    table.update(|table| {
-        if beta == 0.0 {
-            for_rows(table, 1, 1, |_, part| part.fill(0.0));
-        }
-        let table = Disjoint::new(table);
-        for_each(runs.len(), |run| {
-            let id = ids[runs[run][0] as usize] as usize;
-            // SAFETY: every run has an id of its own, so no two threads have the same row.
-            let row = unsafe { table.slice_mut(id * width..(id + 1) * width) };
-            vectorized(
-                #[inline(always)]
-                || {
-                    for &place in runs[run] {
-                        simd::add_into(row, &dy[place as usize * width..][..width]);
-                    }
-                },
-            )
-        });
-    })
 }

@@ -11,7 +11,7 @@ mod cpu;
 #[cfg(test)]
 mod tests;
 
-use super::{expect_dims, expect_ids, same_device};
+use super::{expect_dims, expect_ids, index, same_device};
 use crate::error::{Error, Result};
 use crate::shape::Shape;
 use crate::tensor::{Buffer, Device, Op, Sink, Tensor};
@@ -74,8 +74,10 @@ impl Op for Embedding {
             if let Some((table, ids)) = table
                 && let Some((dtable, beta)) = to.slot(input, &table)?
             {
+                // Rows at ids are index_select's along axis 0, and so is their gradient.
+                let parts = [1, table.dims()[0], table.dims()[1]];
                 match dy.device() {
-                    Device::Cpu => cpu::add_rows(dtable, beta, &dy, &ids)?,
+                    Device::Cpu => index::cpu::add_selected(dtable, beta, &dy, parts, &ids)?,
                     Device::Meta => {}
                 }
             }

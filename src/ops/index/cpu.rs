@@ -37,7 +37,7 @@ fn select_as<T: Element>(mut y: ViewMut, x: &Tensor, axis: usize, ids: &Tensor) 
 }
 
 /// dx [outer, n, inner] = beta·dx, then dx[.., ids[i], ..] += dy[.., i, ..] in the order of i.
-pub(super) fn add_selected(
+pub(in crate::ops) fn add_selected(
     mut dx: ViewMut,
     beta: f32,
     dy: &Tensor,

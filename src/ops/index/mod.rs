@@ -9,7 +9,7 @@
 //! `torch.index_select` and `torch.gather`; rows of a table are read faster by
 //! [`Tensor::embedding`].
 
-mod cpu;
+pub(super) mod cpu;
 #[cfg(test)]
 mod tests;
 

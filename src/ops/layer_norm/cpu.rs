@@ -1,6 +1,6 @@
 //! Layer norm on the CPU: rows in parallel, each read once from memory and then from the cache.
 
-use crate::cpu::{for_rows, for_rows2, simd, vectorized};
+use crate::cpu::{Disjoint, for_rows, for_rows2, simd, vectorized};
 use crate::error::Result;
 use crate::tensor::{Buffer, Tensor, ViewMut};
 
@@ -53,10 +53,9 @@ pub(super) fn residual_forward(
     let (weight, bias) = (weight.read()?, bias.read()?);
     let stats = stats.slice::<f32>()?;
     sum.write(|sum| {
-        // Rows of both outputs are cut alike: `for_rows2` over (sum, y) would leave out the
-        // statistics, so they are zipped to the rows of y as a third slice by parts.
+        // A third output beside the two that `for_rows2` cuts: each chunk takes its rows' own part.
         y.write(|y| {
-            let stats = crate::cpu::Disjoint::new(stats);
+            let stats = Disjoint::new(stats);
             for_rows2((sum, width), (y, width), width * COST, |first, sum, y| {
                 let rows = y.len() / width;
                 // SAFETY: chunks of rows do not overlap, and neither do their statistics.

@@ -16,6 +16,7 @@
 #![allow(rustdoc::broken_intra_doc_links)]
 
 pub mod cpu;
+pub mod cuda;
 pub mod dtype;
 pub mod error;
 pub mod evaluate;

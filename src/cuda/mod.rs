@@ -13,6 +13,7 @@ mod launch;
 pub mod library;
 mod memory;
 pub mod nvrtc;
+mod search;
 
 pub use compile::cache_dir;
 pub use gpu::{Gpu, count, gpu, use_libraries};

@@ -93,6 +93,7 @@ impl Moments {
                 let mut master = Buffer::new(params.device(), DType::F32, trainable.end)?;
                 match params.device() {
                     Device::Cpu => cpu::widen(&mut master, params)?,
+                    Device::Cuda(_) => return Err(super::unported("adamw")),
                     Device::Meta => {}
                 }
                 Some(master)
@@ -125,6 +126,7 @@ impl AdamW {
         let factors = Factors::new(self, state);
         match device {
             Device::Cpu => cpu::step(self, values, grads.sums(), moments, decay.end, norm, factors),
+            Device::Cuda(_) => return Err(super::unported("adamw")),
             Device::Meta => Ok(()),
         }
     }

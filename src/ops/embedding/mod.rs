@@ -46,6 +46,7 @@ impl Tensor {
         let mut y = Buffer::new(device, DType::F32, shape.numel())?;
         match device {
             Device::Cpu => cpu::forward(y.view_mut(), self, ids, positions)?,
+            Device::Cuda(_) => return Err(super::unported("embedding")),
             Device::Meta => {}
         }
         let inputs: Vec<&Tensor> =
@@ -80,6 +81,7 @@ impl Op for Embedding {
                 let parts = [1, table.dims()[0], table.dims()[1]];
                 match dy.device() {
                     Device::Cpu => index::cpu::add_selected(dtable, beta, &dy, parts, &ids)?,
+                    Device::Cuda(_) => return Err(super::unported("embedding")),
                     Device::Meta => {}
                 }
             }

@@ -20,6 +20,7 @@ impl Gradients {
         let mut norm = Buffer::new(sums.device(), DType::F32, 1)?;
         match sums.device() {
             Device::Cpu => cpu::norm(norm.view_mut(), sums)?,
+            Device::Cuda(_) => return Err(super::unported("grad_norm")),
             Device::Meta => {}
         }
         Ok(Tensor::new(norm, Shape::new(&[])?))

@@ -60,6 +60,7 @@ impl Moments {
                 let mut master = Buffer::new(params.device(), DType::F32, trainable.end)?;
                 match params.device() {
                     Device::Cpu => cpu::widen(&mut master, params)?,
+                    Device::Cuda(_) => return Err(super::unported("adamw")),
                     Device::Meta => {}
                 }
                 Some(master)
@@ -90,6 +91,7 @@ impl AdamW {
             let rule = AdamW { weight_decay, ..*self };
             match device {
                 Device::Cpu => cpu::step(rule, values, grads.sums(), moments, range, state)?,
+                Device::Cuda(_) => return Err(super::unported("adamw")),
                 Device::Meta => {}
             }
         }

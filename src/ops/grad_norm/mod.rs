@@ -16,6 +16,7 @@ impl Gradients {
         let sums = self.sums();
         match sums.device() {
             Device::Cpu => cpu::norm(sums),
+            Device::Cuda(_) => return Err(super::unported("grad_norm")),
             Device::Meta => Ok(0.0),
         }
     }

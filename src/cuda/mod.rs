@@ -15,6 +15,7 @@ mod launch;
 pub mod library;
 mod memory;
 pub mod nvrtc;
+mod search;
 
 pub use blas::{Gemm, Matrix, workspace_bytes};
 pub use blas_lt::Epilogue;

@@ -4,7 +4,7 @@
 //!
 //! - [`error`], [`dtype`], [`shape`], [`random`]: what everything speaks of
 //! - [`text`], [`formats`], [`report`]: documents, tokenizers, batches; the files that hold models; tables
-//! - [`cpu`]: the machine: threads, SIMD, matrix products
+//! - [`cpu`], [`cuda`]: the two machines: threads, SIMD, matrix products; cards, their kernels and memory
 //! - [`tensor`]: tensors, the graph behind them, the arena of parameters
 //! - [`ops`]: the operations, one room each
 //! - [`nn`], [`models`]: thin layers; one decoder and its dialects
@@ -16,6 +16,7 @@
 #![allow(rustdoc::broken_intra_doc_links)]
 
 pub mod cpu;
+pub mod cuda;
 pub mod dtype;
 pub mod error;
 pub mod evaluate;

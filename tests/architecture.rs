@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 const FLOORS: [&[&str]; 12] = [
     &["error", "dtype", "shape", "random"],
     &["text", "formats", "report"],
-    &["cpu"],
+    &["cpu", "cuda"],
     &["tensor"],
     &["ops"],
     &["nn"],

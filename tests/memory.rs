@@ -33,8 +33,9 @@ fn peak(device: Device, options: &Options, rows: usize, time: usize, chunk: usiz
         grads.clear();
         backward(loss, Tensor::scalar(1.0, device).unwrap(), &mut grads).unwrap();
         grads.require_all().unwrap();
-        let state = StepState { step, learning_rate: 1e-3, grad_scale: 1.0 };
-        AdamW::default().step(&mut params, &grads, &mut moments, state).unwrap();
+        let norm = grads.norm().unwrap();
+        let state = StepState { step, learning_rate: 1e-3, max_grad_norm: 1.0, loss_scale: 1.0 };
+        AdamW::default().step(&mut params, &grads, &mut moments, &norm, state).unwrap();
     }
     memory_stats(device).peak
 }

@@ -1,5 +1,7 @@
-//! How operations are proven: PyTorch float64 goldens, and finite differences.
+//! How operations are proven: PyTorch float64 goldens on every device, finite differences, and the
+//! CPU's results against those of kernels.
 
+use crate::cuda::emulator::{self, Order};
 use crate::dtype::DType;
 use crate::error::Result;
 use crate::tensor::{Device, Gradients, Group, Layout, Param, Tensor, backward};
@@ -74,6 +76,31 @@ pub fn assert_close(what: &str, found: &Tensor, expected: &Tensor, tolerance: To
     }
 }
 
+/// Runs `body` on the CPU, then as [`on_cuda`] does.
+pub fn on_every_device(body: impl Fn(Device)) {
+    body(Device::Cpu);
+    on_cuda(body);
+}
+
+/// Runs `body` on CUDA: on the emulator in three orders of its threads, with every check on; or once
+/// on the card, where `COPLA_TEST_DEVICE=cuda` asks for it.
+pub fn on_cuda(body: impl Fn(Device)) {
+    if std::env::var("COPLA_TEST_DEVICE").is_ok_and(|device| device == "cuda") {
+        return body(Device::Cuda(0));
+    }
+    let emulator = match emulator::start() {
+        Ok(emulator) => emulator,
+        Err(error) if std::env::var_os("COPLA_REQUIRE_EMULATOR").is_none() => {
+            return eprintln!("skipped: {error}");
+        }
+        Err(error) => panic!("{error}"),
+    };
+    for order in [Order::Forward, Order::Reverse, Order::Random(1)] {
+        emulator.set_order(order);
+        body(Device::Cuda(0));
+    }
+}
+
 /// The operation under test, from its differentiable inputs to one output.
 pub type Forward<'a> = &'a dyn Fn(&[Tensor]) -> Result<Tensor>;
 
@@ -97,7 +124,9 @@ fn run(
     let mut grads = Gradients::new(&params).unwrap();
     let tensors: Vec<Tensor> = ids.iter().map(|id| params.get(*id)).collect();
     let y = forward(&tensors).unwrap();
-    backward(y.clone(), dy.clone(), &mut grads).unwrap();
+    // A gradient has the dtype of what it is the gradient of.
+    let dy = if dy.device() == Device::Cpu { dy.cast(y.dtype()).unwrap() } else { dy.clone() };
+    backward(y.clone(), dy.to_device(device).unwrap(), &mut grads).unwrap();
     (y.detach(), ids.iter().map(|id| grads.get(*id).unwrap()).collect())
 }
 
@@ -118,27 +147,76 @@ pub fn check_case(golden: &Golden, case: &str, inputs: &[&str], at: Tolerance, f
 pub fn check_golden(golden: &Golden, case: &str, inputs: &[&str], at: Tolerance, forward: Forward) {
     let key = |name: &str| golden.tensor(&format!("{case}/{name}"));
     let values = golden.inputs(case, inputs);
-    let (y, grads) = run(&values, &key("dy"), DType::F32, Device::Cpu, forward);
-    assert_close(&format!("{case}/y"), &y, &key("y"), at);
-    for (grad, name) in grads.iter().zip(inputs) {
-        assert_close(&format!("{case}/d{name}"), grad, &key(&format!("d{name}")), at);
+    on_every_device(|device| {
+        let (y, grads) = run(&values, &key("dy"), DType::F32, device, forward);
+        assert_close(&format!("{case}/y on {device}"), &y, &key("y"), at);
+        for (grad, name) in grads.iter().zip(inputs) {
+            let what = format!("{case}/d{name} on {device}");
+            assert_close(&what, grad, &key(&format!("d{name}")), at);
+        }
+    });
+}
+
+/// On CUDA `forward` and its gradients are the CPU's, in each order of threads to the same bit.
+pub fn agree(what: &str, values: &[Tensor], dtype: DType, at: Tolerance, forward: Forward) {
+    let rounded: Vec<Tensor> = values.iter().map(|x| x.cast(dtype).unwrap()).collect();
+    let dims = {
+        let y = forward(&rounded).unwrap();
+        y.dims().to_vec()
+    };
+    let dy = normal(&dims, 99);
+    let (y, grads) = run(&rounded, &dy, dtype, Device::Cpu, forward);
+    let first = std::cell::RefCell::new(None);
+    on_cuda(|device| {
+        let (found, found_grads) = run(&rounded, &dy, dtype, device, forward);
+        assert_eq!(found.dtype(), y.dtype(), "{what} in {dtype}: dtype");
+        assert_close(&format!("{what} in {dtype}: y"), &found, &y, at);
+        for (i, (found, grad)) in found_grads.iter().zip(&grads).enumerate() {
+            assert_close(&format!("{what} in {dtype}: gradient {i}"), found, grad, at);
+        }
+        let bits = |x: &Tensor| x.read().unwrap().iter().map(|x| x.to_bits()).collect::<Vec<_>>();
+        let all: Vec<_> = [found].iter().chain(&found_grads).map(bits).collect();
+        let mut first = first.borrow_mut();
+        assert_eq!(first.get_or_insert(all.clone()), &all, "{what} in {dtype}: not deterministic");
+    });
+}
+
+/// How close two computations in this storage come (DESIGN.md, section 8).
+pub fn tolerance(dtype: DType) -> Tolerance {
+    match dtype {
+        DType::F16 => Tolerance { absolute: 1e-3, relative: 1e-3, of_largest: true },
+        DType::BF16 => Tolerance { absolute: 1.6e-2, relative: 1.6e-2, of_largest: true },
+        DType::F32 | DType::U32 => SUMS,
     }
+}
+
+/// Standard normal numbers, always the same for a seed.
+pub fn normal(dims: &[usize], seed: u64) -> Tensor {
+    let rng = crate::random::Rng::new(seed);
+    let at = |i: usize| {
+        let w = rng.words(rng.key(0), i as u64);
+        crate::random::normal_pair(w[0], w[1]).0
+    };
+    let values: Vec<f32> = (0..dims.iter().product()).map(at).collect();
+    Tensor::from_slice(&values, dims, Device::Cpu).unwrap()
 }
 
 /// With 16-bit storage the results are those of f32 on the same numbers, but for rounding
 /// (DESIGN.md, section 8); and a run without bytes comes to the same shapes.
 pub fn check_storage(case: &str, values: &[Tensor], dy: &Tensor, forward: Forward) {
-    for (dtype, relative) in [(DType::F16, 1e-3), (DType::BF16, 1.6e-2)] {
+    for dtype in [DType::F16, DType::BF16] {
         let stored = |x: &Tensor| x.cast(dtype).unwrap().cast(DType::F32).unwrap();
         let rounded: Vec<Tensor> = values.iter().map(stored).collect();
         let (y, grads) = run(&rounded, &stored(dy), DType::F32, Device::Cpu, forward);
-        let (narrow, narrow_grads) = run(&rounded, &stored(dy), dtype, Device::Cpu, forward);
-        assert_eq!(narrow.dtype(), dtype, "{case}: dtype");
-        let at = Tolerance { absolute: relative, relative, of_largest: true };
-        assert_close(&format!("{case}/y in {dtype}"), &narrow, &y, at);
-        for (i, (narrow, grad)) in narrow_grads.iter().zip(&grads).enumerate() {
-            assert_close(&format!("{case}: gradient {i} in {dtype}"), narrow, grad, at);
-        }
+        on_every_device(|device| {
+            let (narrow, narrow_grads) = run(&rounded, &stored(dy), dtype, device, forward);
+            assert_eq!(narrow.dtype(), dtype, "{case}: dtype");
+            let at = tolerance(dtype);
+            assert_close(&format!("{case}/y in {dtype} on {device}"), &narrow, &y, at);
+            for (i, (narrow, grad)) in narrow_grads.iter().zip(&grads).enumerate() {
+                assert_close(&format!("{case}: gradient {i} in {dtype}"), narrow, grad, at);
+            }
+        });
     }
     let (y, _) = run(values, dy, DType::F32, Device::Cpu, forward);
     let nowhere = Tensor::zeros(dy.dims(), DType::F32, Device::Meta).unwrap();

@@ -167,10 +167,7 @@ impl Parameters {
             return Err(Error::shape(name, format!("shape {shape}"), found));
         }
         let mut view = self.values_mut()?.range_mut(offset, values.len());
-        match view.device() {
-            Device::Cpu => view.write(|out| out.copy_from_slice(values)),
-            Device::Meta => Ok(()),
-        }
+        view.store(values)
     }
 }
 

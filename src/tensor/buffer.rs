@@ -1,10 +1,12 @@
 //! A buffer: elements of one type on one device, and the views through which operations use it.
 
+use crate::cuda::{Gpu, Ptr};
 use crate::dtype::{DType, Element};
 use crate::error::{Error, Result};
 use crate::tensor::Device;
 use crate::tensor::memory::Allocation;
 use half::slice::HalfFloatSliceExt;
+use half::vec::HalfFloatVecExt;
 use half::{bf16, f16};
 use std::borrow::Cow;
 
@@ -25,14 +27,19 @@ impl Buffer {
         let mut buffer = Self::new(device, dtype, len)?;
         match &mut buffer.allocation {
             Allocation::Cpu(block) => block.bytes_mut().fill(0),
+            // SAFETY: the memory has whole words, as its size is a multiple of ALIGNMENT.
+            Allocation::Cuda(memory) => unsafe {
+                memory.gpu().fill(memory.start(), 0, 4, memory.bytes() / 4)?
+            },
             Allocation::Meta(_) => {}
         }
         Ok(buffer)
     }
 
     pub fn device(&self) -> Device {
-        match self.allocation {
+        match &self.allocation {
             Allocation::Cpu(_) => Device::Cpu,
+            Allocation::Cuda(memory) => Device::Cuda(memory.gpu().ordinal()),
             Allocation::Meta(_) => Device::Meta,
         }
     }
@@ -55,7 +62,7 @@ impl Buffer {
             Allocation::Cpu(block) if T::DTYPE == self.dtype => {
                 Ok(bytemuck::cast_slice(&block.bytes()[..self.len * self.dtype.size()]))
             }
-            Allocation::Cpu(_) | Allocation::Meta(_) => {
+            Allocation::Cpu(_) | Allocation::Cuda(_) | Allocation::Meta(_) => {
                 Err(mismatch(self.device(), self.dtype, T::DTYPE))
             }
         }
@@ -67,7 +74,62 @@ impl Buffer {
             Allocation::Cpu(block) if T::DTYPE == dtype => {
                 Ok(bytemuck::cast_slice_mut(&mut block.bytes_mut()[..len * dtype.size()]))
             }
-            Allocation::Cpu(_) | Allocation::Meta(_) => Err(mismatch(device, dtype, T::DTYPE)),
+            Allocation::Cpu(_) | Allocation::Cuda(_) | Allocation::Meta(_) => {
+                Err(mismatch(device, dtype, T::DTYPE))
+            }
+        }
+    }
+
+    /// The card that holds the elements.
+    pub fn gpu(&self) -> Result<&'static Gpu> {
+        match &self.allocation {
+            Allocation::Cuda(memory) => Ok(memory.gpu()),
+            Allocation::Cpu(_) | Allocation::Meta(_) => {
+                Err(Error::shape("buffer", "memory of a card", format!("{}", self.device())))
+            }
+        }
+    }
+
+    /// The address of the element at `offset` on the card.
+    pub(super) fn ptr(&self, offset: usize) -> Result<Ptr> {
+        match &self.allocation {
+            Allocation::Cuda(memory) => Ok(memory.start().offset(offset * self.dtype.size())),
+            Allocation::Cpu(_) | Allocation::Meta(_) => self.gpu().map(|_| Ptr::NULL),
+        }
+    }
+
+    /// Writes `data` over the elements from `offset` on, wherever they are.
+    pub(super) fn write_range<T: Element>(&mut self, offset: usize, data: &[T]) -> Result<()> {
+        debug_assert!(offset + data.len() <= self.len);
+        match &mut self.allocation {
+            _ if T::DTYPE != self.dtype => Err(mismatch(self.device(), self.dtype, T::DTYPE)),
+            Allocation::Cpu(_) => {
+                self.slice_mut::<T>()?[offset..offset + data.len()].copy_from_slice(data);
+                Ok(())
+            }
+            // SAFETY: the range is within the buffer.
+            Allocation::Cuda(memory) => unsafe {
+                let to = memory.start().offset(offset * self.dtype.size());
+                memory.gpu().upload(to, bytemuck::cast_slice(data))
+            },
+            Allocation::Meta(_) => Ok(()),
+        }
+    }
+
+    /// A host copy of `len` elements from `offset` on.
+    pub(super) fn read_range<T: Element>(&self, offset: usize, len: usize) -> Result<Vec<T>> {
+        debug_assert!(offset + len <= self.len);
+        match &self.allocation {
+            Allocation::Cuda(memory) if T::DTYPE == self.dtype => {
+                let mut host = vec![T::default(); len];
+                let from = memory.start().offset(offset * self.dtype.size());
+                // SAFETY: the range is within the buffer.
+                unsafe { memory.gpu().download(bytemuck::cast_slice_mut(&mut host), from)? };
+                Ok(host)
+            }
+            Allocation::Cpu(_) | Allocation::Cuda(_) | Allocation::Meta(_) => {
+                Ok(self.slice::<T>()?[offset..offset + len].to_vec())
+            }
         }
     }
 
@@ -84,7 +146,13 @@ impl Buffer {
                 let (start, bytes) = (offset * self.dtype.size(), len * self.dtype.size());
                 to.bytes_mut()[..bytes].copy_from_slice(&from.bytes()[start..start + bytes]);
             }
-            (Allocation::Meta(_), _) | (_, Allocation::Meta(_)) => {}
+            (Allocation::Cuda(to), Allocation::Cuda(from)) => {
+                let (start, bytes) = (offset * self.dtype.size(), len * self.dtype.size());
+                // SAFETY: the copy has `bytes`, the range is within the buffer, and they are two.
+                unsafe { to.gpu().copy(to.start(), from.start().offset(start), bytes)? }
+            }
+            // A copy is on the device of its source, which therefore has no bytes either.
+            (Allocation::Cpu(_) | Allocation::Cuda(_) | Allocation::Meta(_), _) => {}
         }
         Ok(copy)
     }
@@ -124,6 +192,29 @@ impl ViewMut<'_> {
 
     pub fn is_empty(&self) -> bool {
         self.len == 0
+    }
+
+    /// The card that holds the elements.
+    pub fn gpu(&self) -> Result<&'static Gpu> {
+        self.buffer.gpu()
+    }
+
+    /// The address of the first element on the card.
+    pub fn ptr(&self) -> Result<Ptr> {
+        self.buffer.ptr(self.offset)
+    }
+
+    /// Writes these numbers, rounded to the float type that stores them, wherever they are.
+    pub fn store(&mut self, values: &[f32]) -> Result<()> {
+        debug_assert_eq!(values.len(), self.len);
+        match self.dtype() {
+            DType::F32 => self.buffer.write_range(self.offset, values),
+            DType::F16 => self.buffer.write_range(self.offset, &Vec::<f16>::from_f32_slice(values)),
+            DType::BF16 => {
+                self.buffer.write_range(self.offset, &Vec::<bf16>::from_f32_slice(values))
+            }
+            DType::U32 => Err(mismatch(self.device(), self.dtype(), DType::F32)),
+        }
     }
 
     /// `len` elements of this range, from `offset` on.
@@ -179,9 +270,17 @@ impl ViewMut<'_> {
     }
 }
 
-/// Elements of `buffer` as f32: borrowed where they are f32, converted where they are 16-bit.
+/// Elements of `buffer` as f32: borrowed where they are f32 on the CPU, otherwise a copy.
 pub(super) fn read_f32(buffer: &Buffer, offset: usize, len: usize) -> Result<Cow<'_, [f32]>> {
     let range = offset..offset + len;
+    if let Allocation::Cuda(_) = buffer.allocation {
+        return Ok(Cow::Owned(match buffer.dtype {
+            DType::F32 => buffer.read_range::<f32>(offset, len)?,
+            DType::F16 => buffer.read_range::<f16>(offset, len)?.to_f32_vec(),
+            DType::BF16 => buffer.read_range::<bf16>(offset, len)?.to_f32_vec(),
+            DType::U32 => return Err(mismatch(buffer.device(), buffer.dtype, DType::F32)),
+        }));
+    }
     match buffer.dtype {
         DType::F32 => Ok(Cow::Borrowed(&buffer.slice::<f32>()?[range])),
         DType::F16 => Ok(Cow::Owned(buffer.slice::<f16>()?[range].to_f32_vec())),

@@ -7,7 +7,7 @@
 use crate::cpu::{for_rows, simd, vectorized};
 use crate::error::{Error, Result};
 use crate::shape::Shape;
-use crate::tensor::{Buffer, Device, Gradients, Param, Tensor, ViewMut};
+use crate::tensor::{Buffer, Device, Gradients, Param, Tensor, ViewMut, cuda};
 use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
@@ -217,6 +217,7 @@ fn accumulate(mut sum: ViewMut, beta: f32, grad: &Tensor) -> Result<()> {
                 })
             }
         }
+        Device::Cuda(_) => cuda::accumulate(sum, beta, grad),
         Device::Meta => Ok(()),
     }
 }

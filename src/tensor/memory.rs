@@ -4,6 +4,7 @@
 //! asking anew costs a page fault per 4 KiB, more than many operations, so freed blocks wait here.
 //! What waits is bounded: live and waiting bytes together never exceed the peak of the live ones.
 
+use crate::cuda::{DeviceMemory, gpu};
 use crate::error::{Error, Kind, Result};
 use crate::tensor::Device;
 use std::alloc::{Layout, alloc_zeroed, dealloc};
@@ -32,16 +33,17 @@ impl MemoryStats {
     }
 }
 
-#[derive(Default)]
-struct Pool {
+/// The blocks of one device. On a card a block that is freed may still be read by kernels that wait
+/// in its stream; whoever gets it next stands behind them in the same stream.
+struct Pool<B> {
     stats: MemoryStats,
     /// Freed blocks by size, and their bytes together.
-    waiting: BTreeMap<usize, Vec<Block>>,
+    waiting: BTreeMap<usize, Vec<B>>,
     waiting_bytes: usize,
 }
 
-static CPU: Mutex<Pool> =
-    Mutex::new(Pool { stats: MemoryStats::ZERO, waiting: BTreeMap::new(), waiting_bytes: 0 });
+static CPU: Mutex<Pool<Block>> = Mutex::new(Pool::EMPTY);
+static CUDA: Mutex<BTreeMap<usize, Pool<DeviceMemory>>> = Mutex::new(BTreeMap::new());
 static META: Mutex<MemoryStats> = Mutex::new(MemoryStats::ZERO);
 
 /// Every change under these locks is a few integer updates, so a poisoned lock is still sound.
@@ -52,6 +54,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 pub fn memory_stats(device: Device) -> MemoryStats {
     match device {
         Device::Cpu => lock(&CPU).stats,
+        Device::Cuda(n) => lock(&CUDA).get(&n).map_or(MemoryStats::ZERO, |pool| pool.stats),
         Device::Meta => *lock(&META),
     }
 }
@@ -59,11 +62,8 @@ pub fn memory_stats(device: Device) -> MemoryStats {
 /// Makes the present use the peak, so that what follows can be measured by itself.
 pub fn reset_peak(device: Device) {
     match device {
-        Device::Cpu => {
-            let mut pool = lock(&CPU);
-            pool.stats.peak = pool.stats.current;
-            pool.trim(0);
-        }
+        Device::Cpu => lock(&CPU).reset_peak(),
+        Device::Cuda(n) => lock(&CUDA).entry(n).or_insert(Pool::EMPTY).reset_peak(),
         Device::Meta => {
             let mut stats = lock(&META);
             stats.peak = stats.current;
@@ -74,15 +74,27 @@ pub fn reset_peak(device: Device) {
 /// Counted bytes of one device; gives them back when dropped.
 pub(super) enum Allocation {
     Cpu(Block),
+    Cuda(DeviceMemory),
     Meta(usize),
 }
 
 impl Allocation {
-    /// `bytes` on `device`. A CPU block holds zeros when fresh and old values when reused.
+    /// `bytes` on `device`. A block holds old values when reused; on the CPU zeros when fresh.
     pub(super) fn new(device: Device, bytes: usize) -> Result<Self> {
         let rounded = rounded(bytes)?;
         match device {
-            Device::Cpu => Ok(Allocation::Cpu(lock(&CPU).take(rounded)?)),
+            Device::Cpu => {
+                let fresh = |bytes| Ok(Block::new(bytes));
+                Ok(Allocation::Cpu(lock(&CPU).take(rounded, fresh, out_of_memory)?))
+            }
+            Device::Cuda(n) => {
+                let gpu = gpu(n)?;
+                let mut pools = lock(&CUDA);
+                let pool = pools.entry(n).or_insert(Pool::EMPTY);
+                let fresh = |bytes| DeviceMemory::new(gpu, bytes);
+                let refused = |bytes, in_use| gpu.out_of_memory(bytes, in_use);
+                Ok(Allocation::Cuda(pool.take(rounded, fresh, refused)?))
+            }
             Device::Meta => {
                 lock(&META).grow(rounded);
                 Ok(Allocation::Meta(rounded))
@@ -94,9 +106,11 @@ impl Allocation {
 impl Drop for Allocation {
     fn drop(&mut self) {
         match self {
-            Allocation::Cpu(block) => {
-                let empty = Block { start: NonNull::dangling(), bytes: 0 };
-                lock(&CPU).put(std::mem::replace(block, empty));
+            Allocation::Cpu(block) => lock(&CPU).put(block.take()),
+            Allocation::Cuda(memory) => {
+                if let Some(pool) = lock(&CUDA).get_mut(&memory.gpu().ordinal()) {
+                    pool.put(memory.take());
+                }
             }
             Allocation::Meta(bytes) => lock(&META).current -= *bytes,
         }
@@ -119,8 +133,40 @@ fn out_of_memory(bytes: usize, in_use: usize) -> Error {
     Error::new(Kind::OutOfMemory, "cpu memory", format!("{bytes} bytes more"), found)
 }
 
-impl Pool {
-    fn take(&mut self, bytes: usize) -> Result<Block> {
+/// What a pool keeps.
+trait Counted {
+    fn bytes(&self) -> usize;
+}
+
+impl Counted for Block {
+    fn bytes(&self) -> usize {
+        self.bytes
+    }
+}
+
+impl Counted for DeviceMemory {
+    fn bytes(&self) -> usize {
+        self.bytes()
+    }
+}
+
+impl<B: Counted> Pool<B> {
+    const EMPTY: Self =
+        Pool { stats: MemoryStats::ZERO, waiting: BTreeMap::new(), waiting_bytes: 0 };
+
+    fn reset_peak(&mut self) {
+        self.stats.peak = self.stats.current;
+        self.trim(0);
+    }
+
+    /// A block of at least `bytes`, from those that wait or from `fresh`, which gives `None` where
+    /// there is no more; `refused` makes the error of that from the bytes asked for and in use.
+    fn take(
+        &mut self,
+        bytes: usize,
+        fresh: impl Fn(usize) -> Result<Option<B>>,
+        refused: impl FnOnce(usize, usize) -> Error,
+    ) -> Result<B> {
         // A block up to an eighth too large serves as well.
         let fit = self.waiting.range_mut(bytes..=bytes + bytes / 8).next();
         let block = match fit.and_then(|(&size, blocks)| Some((size, blocks.pop()?))) {
@@ -133,17 +179,25 @@ impl Pool {
             }
             None => {
                 self.trim(self.stats.peak.saturating_sub(self.stats.current + bytes));
-                Block::new(bytes).ok_or_else(|| out_of_memory(bytes, self.stats.current))?
+                match fresh(bytes)? {
+                    Some(block) => block,
+                    None => {
+                        // What waits may be just what is missing.
+                        self.trim(0);
+                        fresh(bytes)?.ok_or_else(|| refused(bytes, self.stats.current))?
+                    }
+                }
             }
         };
-        self.stats.grow(block.bytes);
+        self.stats.grow(block.bytes());
         Ok(block)
     }
 
-    fn put(&mut self, block: Block) {
-        self.stats.current -= block.bytes;
-        self.waiting_bytes += block.bytes;
-        self.waiting.entry(block.bytes).or_default().push(block);
+    fn put(&mut self, block: B) {
+        let bytes = block.bytes();
+        self.stats.current -= bytes;
+        self.waiting_bytes += bytes;
+        self.waiting.entry(bytes).or_default().push(block);
         self.trim(self.stats.peak - self.stats.current);
     }
 
@@ -152,7 +206,7 @@ impl Pool {
         while self.waiting_bytes > limit {
             let Some(mut entry) = self.waiting.last_entry() else { return };
             match entry.get_mut().pop() {
-                Some(block) => self.waiting_bytes -= block.bytes,
+                Some(block) => self.waiting_bytes -= block.bytes(),
                 None => drop(entry.remove()),
             }
         }
@@ -178,6 +232,11 @@ impl Block {
         // system's pages are zero already and this costs nothing.
         let start = NonNull::new(unsafe { alloc_zeroed(layout) })?;
         Some(Block { start, bytes })
+    }
+
+    /// The block, leaving none here.
+    fn take(&mut self) -> Self {
+        std::mem::replace(self, Block { start: NonNull::dangling(), bytes: 0 })
     }
 
     pub(super) fn bytes(&self) -> &[u8] {
@@ -219,12 +278,15 @@ mod tests {
 
     #[test]
     fn what_waits_stays_below_the_peak() {
-        let mut pool = Pool::default();
-        let large = pool.take(1 << 20).unwrap();
+        let mut pool = Pool::EMPTY;
+        let take = |pool: &mut Pool<Block>, bytes| {
+            pool.take(bytes, |bytes| Ok(Block::new(bytes)), out_of_memory).unwrap()
+        };
+        let large = take(&mut pool, 1 << 20);
         pool.put(large);
         assert_eq!((pool.stats.current, pool.waiting_bytes), (0, 1 << 20));
         // A request that fits no waiting block makes room before it grows past the peak.
-        let small = pool.take(1 << 12).unwrap();
+        let small = take(&mut pool, 1 << 12);
         assert_eq!((pool.stats.current, pool.waiting_bytes), (1 << 12, 0));
         assert_eq!(pool.stats.peak, 1 << 20);
         pool.put(small);

@@ -6,6 +6,7 @@
 
 mod arena;
 mod buffer;
+mod cuda;
 mod device;
 mod graph;
 mod memory;
@@ -16,6 +17,7 @@ pub use device::Device;
 pub use graph::{Edge, Op, Sink, backward, grad_enabled, no_grad, with_grad};
 pub use memory::{ALIGNMENT, MemoryStats, memory_stats, reset_peak};
 
+use crate::cuda::{Gpu, Ptr};
 use crate::dtype::{DType, Element};
 use crate::error::{Error, Result};
 use crate::shape::Shape;
@@ -55,10 +57,7 @@ impl Tensor {
             return Err(Error::shape("from_slice", format!("values for shape {shape}"), found));
         }
         let mut buffer = Buffer::new(device, T::DTYPE, data.len())?;
-        match device {
-            Device::Cpu => buffer.slice_mut::<T>()?.copy_from_slice(data),
-            Device::Meta => {}
-        }
+        buffer.write_range(0, data)?;
         Ok(Tensor::new(buffer, shape))
     }
 
@@ -76,6 +75,7 @@ impl Tensor {
             (Device::Cpu, DType::F16) => buffer.slice_mut::<f16>()?.fill(f16::from_f32(value)),
             (Device::Cpu, DType::BF16) => buffer.slice_mut::<bf16>()?.fill(bf16::from_f32(value)),
             (Device::Cpu, DType::U32) => buffer.slice_mut::<u32>()?.fill(value as u32),
+            (Device::Cuda(_), _) => cuda::fill(buffer.view_mut(), value)?,
             (Device::Meta, _) => {}
         }
         Ok(Tensor::new(buffer, shape))
@@ -119,7 +119,34 @@ impl Tensor {
 
     /// A copy of the elements, which must be of type `T`.
     pub fn to_vec<T: Element>(&self) -> Result<Vec<T>> {
-        Ok(self.slice::<T>()?.to_vec())
+        self.buffer.read_range(self.offset, self.numel())
+    }
+
+    /// The same elements on `device`, without history: itself where they are there already.
+    pub fn to_device(&self, device: Device) -> Result<Tensor> {
+        if device == self.device() {
+            return Ok(self.detach());
+        }
+        let (dims, dtype) = (self.dims(), self.dtype());
+        if device == Device::Meta {
+            return Self::zeros(dims, dtype, device);
+        }
+        match dtype {
+            DType::F32 => Self::from_slice(&self.to_vec::<f32>()?, dims, device),
+            DType::F16 => Self::from_slice(&self.to_vec::<f16>()?, dims, device),
+            DType::BF16 => Self::from_slice(&self.to_vec::<bf16>()?, dims, device),
+            DType::U32 => Self::from_slice(&self.to_vec::<u32>()?, dims, device),
+        }
+    }
+
+    /// The card that holds the elements.
+    pub fn gpu(&self) -> Result<&'static Gpu> {
+        self.buffer.gpu()
+    }
+
+    /// The address of the first element on the card.
+    pub fn ptr(&self) -> Result<Ptr> {
+        self.buffer.ptr(self.offset)
     }
 
     /// The one element of a float tensor that has one.

@@ -5,7 +5,6 @@ use crate::models::{Input, Model};
 use crate::nn::Pass;
 use crate::ops::adamw::{AdamW, Moments, StepState};
 use crate::ops::cross_entropy::CrossEntropy;
-use crate::ops::grad_norm::clip_factor;
 use crate::random::Rng;
 use crate::tensor::{Gradients, Parameters, Tensor, backward};
 use crate::text::Batch;
@@ -81,14 +80,15 @@ impl Trainer {
         if self.step == 0 {
             self.grads.require_all()?;
         }
-        let grad_norm = self.grads.norm()?;
+        let norm = self.grads.norm()?;
+        let learning_rate = self.schedule.rate(step);
+        let max_grad_norm = self.max_grad_norm;
+        let state = StepState { step, learning_rate, max_grad_norm, loss_scale: 1.0 };
+        self.rule.step(&mut self.params, &self.grads, &mut self.moments, &norm, state)?;
+        let grad_norm = norm.item()?;
         if !grad_norm.is_finite() {
             return Err(diverged(step, "finite gradients", grad_norm));
         }
-        let learning_rate = self.schedule.rate(step);
-        let grad_scale = clip_factor(grad_norm, self.max_grad_norm);
-        let state = StepState { step, learning_rate, grad_scale };
-        self.rule.step(&mut self.params, &self.grads, &mut self.moments, state)?;
         self.step = step;
         Ok(Step { step, loss: value, grad_norm, learning_rate })
     }

@@ -1,58 +1,65 @@
 //! AdamW on the CPU: four streams, each number read and written once.
 
-use super::{AdamW, Moments, StepState};
+use super::{AdamW, Factors, Moments};
 use crate::cpu::{Disjoint, for_each, vectorized};
 use crate::dtype::DType;
 use crate::error::Result;
-use crate::tensor::{Buffer, Parameters};
+use crate::ops::grad_norm::clip_factor;
+use crate::tensor::{Buffer, Parameters, Tensor};
 use half::slice::HalfFloatSliceExt;
 use half::{bf16, f16};
-use std::ops::Range;
 
 /// Elements of one task.
 const BLOCK: usize = 1 << 15;
 
+/// Values up to `decay_end` decay, the rest of the moments' range does not.
 pub(super) fn step(
-    rule: AdamW,
+    rule: &AdamW,
     values: &mut Buffer,
     grads: &Buffer,
     moments: &mut Moments,
-    range: Range<usize>,
-    state: StepState,
+    decay_end: usize,
+    norm: &Tensor,
+    factors: Factors,
 ) -> Result<()> {
-    let grads = &grads.slice::<f32>()?[range.clone()];
-    let m = &mut moments.m.slice_mut::<f32>()?[range.clone()];
-    let v = &mut moments.v.slice_mut::<f32>()?[range.clone()];
-    let Some(master) = &mut moments.master else {
-        update(rule, &mut values.slice_mut::<f32>()?[range], grads, m, v, state);
+    let norm = norm.item()?;
+    if !norm.is_finite() {
         return Ok(());
-    };
-    let master = &mut master.slice_mut::<f32>()?[range.clone()];
-    update(rule, master, grads, m, v, state);
-    match values.dtype() {
-        DType::F16 => values.slice_mut::<f16>()?[range].convert_from_f32_slice(master),
-        DType::BF16 => values.slice_mut::<bf16>()?[range].convert_from_f32_slice(master),
-        DType::F32 | DType::U32 => values.slice_mut::<f32>()?[range].copy_from_slice(master),
+    }
+    let Factors { keep, max_grad_norm, loss_scale, .. } = factors;
+    let grad_scale = clip_factor(norm / loss_scale, max_grad_norm) / loss_scale;
+    for (range, keep) in [(0..decay_end, keep), (decay_end..moments.m.len(), 1.0)] {
+        let grads = &grads.slice::<f32>()?[range.clone()];
+        let m = &mut moments.m.slice_mut::<f32>()?[range.clone()];
+        let v = &mut moments.v.slice_mut::<f32>()?[range.clone()];
+        let factors = Factors { keep, ..factors };
+        let Some(master) = &mut moments.master else {
+            let values = &mut values.slice_mut::<f32>()?[range];
+            update(rule, values, grads, m, v, grad_scale, factors);
+            continue;
+        };
+        let master = &mut master.slice_mut::<f32>()?[range.clone()];
+        update(rule, master, grads, m, v, grad_scale, factors);
+        match values.dtype() {
+            DType::F16 => values.slice_mut::<f16>()?[range].convert_from_f32_slice(master),
+            DType::BF16 => values.slice_mut::<bf16>()?[range].convert_from_f32_slice(master),
+            DType::F32 | DType::U32 => values.slice_mut::<f32>()?[range].copy_from_slice(master),
+        }
     }
     Ok(())
 }
 
 fn update(
-    rule: AdamW,
+    rule: &AdamW,
     values: &mut [f32],
     grads: &[f32],
     m: &mut [f32],
     v: &mut [f32],
-    state: StepState,
+    grad_scale: f32,
+    factors: Factors,
 ) {
-    let AdamW { beta1, beta2, eps, weight_decay } = rule;
-    // The corrections in f64, as PyTorch has them: 1 − β₂ᵗ loses digits in f32 at the first steps.
-    let t = state.step as i32;
-    let correction1 = 1.0 - f64::from(beta1).powi(t);
-    let correction2 = 1.0 - f64::from(beta2).powi(t);
-    let rate = (f64::from(state.learning_rate) / correction1) as f32;
-    let root = correction2.sqrt() as f32;
-    let keep = (1.0 - f64::from(state.learning_rate) * f64::from(weight_decay)) as f32;
+    let &AdamW { beta1, beta2, eps, .. } = rule;
+    let Factors { rate, root, keep, .. } = factors;
     let n = values.len();
     let (values, m, v) = (Disjoint::new(values), Disjoint::new(m), Disjoint::new(v));
     for_each(n.div_ceil(BLOCK), |block| {
@@ -65,7 +72,7 @@ fn update(
             #[inline(always)]
             || {
                 for (((value, grad), m), v) in values.iter_mut().zip(&grads[at]).zip(m).zip(v) {
-                    let g = grad * state.grad_scale;
+                    let g = grad * grad_scale;
                     *m = beta1 * *m + (1.0 - beta1) * g;
                     *v = beta2 * *v + (1.0 - beta2) * g * g;
                     *value = *value * keep - rate * *m / (v.sqrt() / root + eps);

@@ -92,6 +92,7 @@ impl Tensor {
                 let out = [y.view_mut(), lse.view_mut()];
                 cpu::forward(out, self, first_key, dims, options)?
             }
+            Device::Cuda(_) => return Err(super::unported("attention")),
             Device::Meta => {}
         }
         let y = Tensor::new(y, shape);
@@ -124,6 +125,7 @@ impl Tensor {
                 cpu::append(cache, self, dims, past)?;
                 cpu::cached_forward(y.view_mut(), cache, self, first_key, dims, past, scale)?
             }
+            Device::Cuda(_) => return Err(super::unported("attention")),
             Device::Meta => {}
         }
         Ok(Tensor::new(y, shape))
@@ -137,6 +139,7 @@ impl Tensor {
         let mut probs = Buffer::new(device, DType::F32, shape.numel())?;
         match device {
             Device::Cpu => cpu::probs(probs.view_mut(), self, first_key, dims, scale)?,
+            Device::Cuda(_) => return Err(super::unported("attention")),
             Device::Meta => {}
         }
         Ok(Tensor::new(probs, shape))
@@ -158,6 +161,7 @@ impl Op for AttentionBackward {
         let mut dqkv = Buffer::new(dy.device(), self.qkv.dtype(), self.qkv.numel())?;
         match dy.device() {
             Device::Cpu => cpu::backward(dqkv.view_mut(), &dy, &self)?,
+            Device::Cuda(_) => return Err(super::unported("attention")),
             Device::Meta => {}
         }
         let shape = *self.qkv.shape();

@@ -135,6 +135,7 @@ fn apply<F: Function>(function: F, a: &Tensor, b: &Tensor) -> Result<Tensor> {
             let walk = Walk::broadcast(&shape, [a.shape(), b.shape()]);
             cpu::forward(y.view_mut(), &walk, function, a, b)?
         }
+        Device::Cuda(_) => return Err(super::unported("binary")),
         Device::Meta => {}
     }
     Tensor::record(y, shape, &[a, b], || Binary {
@@ -189,6 +190,7 @@ fn partial<F: Function>(
             let walk = Walk::broadcast(dy.shape(), [a.shape(), b.shape()]);
             cpu::partial(through.view_mut(), &walk, function, input, dy, a, b)?
         }
+        Device::Cuda(_) => return Err(super::unported("binary")),
         Device::Meta => {}
     }
     Ok(Tensor::new(through, *dy.shape()))

@@ -93,6 +93,7 @@ fn compare<C: Comparison>(comparison: C, a: &Tensor, b: &Tensor) -> Result<Tenso
             let walk = Walk::broadcast(&shape, [a.shape(), b.shape()]);
             cpu::compare(y.view_mut(), &walk, comparison, a, b)?
         }
+        Device::Cuda(_) => return Err(super::unported("compare")),
         Device::Meta => {}
     }
     Ok(Tensor::new(y, shape))
@@ -123,6 +124,7 @@ impl Tensor {
         let mut y = Buffer::new(device, a.dtype(), shape.numel())?;
         match device {
             Device::Cpu => cpu::select(y.view_mut(), &mask, &a, &b)?,
+            Device::Cuda(_) => return Err(super::unported("compare")),
             Device::Meta => {}
         }
         Tensor::record(y, shape, &[&a, &b], || Select { mask })

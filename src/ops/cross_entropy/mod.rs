@@ -63,12 +63,14 @@ impl Tensor {
                     let out = [lse.view_mut(), losses.view_mut()];
                     cpu::losses(out, &logits, vocab, targets, at)?
                 }
+                Device::Cuda(_) => return Err(super::unported("cross_entropy")),
                 Device::Meta => {}
             }
         }
         let mut loss = Buffer::new(device, DType::F32, 1)?;
         match device {
             Device::Cpu => cpu::mean(loss.view_mut(), &losses, options.targets)?,
+            Device::Cuda(_) => return Err(super::unported("cross_entropy")),
             Device::Meta => {}
         }
         let kept = (chunk >= rows).then_some(logits);
@@ -145,11 +147,13 @@ impl Op for LinearCrossEntropy {
                         cpu::dhidden(dhidden.view_mut(), &logits, &weight, at.clone())?;
                     }
                 }
+                Device::Cuda(_) => return Err(super::unported("cross_entropy")),
                 Device::Meta => {}
             }
             if let Some((dweight, beta)) = to.slot(1, &weight)? {
                 match device {
                     Device::Cpu => cpu::add_dweight(dweight, beta, &logits, &hidden, at)?,
+                    Device::Cuda(_) => return Err(super::unported("cross_entropy")),
                     Device::Meta => {}
                 }
             }

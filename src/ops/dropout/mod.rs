@@ -94,6 +94,7 @@ fn apply(x: Tensor, dropout: Dropout) -> Result<Tensor> {
     let mut y = x.into_buffer()?;
     match device {
         Device::Cpu => cpu::apply(y.view_mut(), shape, dropout)?,
+        Device::Cuda(_) => return Err(super::unported("dropout")),
         Device::Meta => {}
     }
     Ok(Tensor::new(y, shape))

@@ -229,6 +229,7 @@ fn compute<F: Function>(function: F, x: &Tensor) -> Result<Tensor> {
     let mut y = Buffer::new(x.device(), x.dtype(), x.numel())?;
     match x.device() {
         Device::Cpu => cpu::forward(y.view_mut(), function, x)?,
+        Device::Cuda(_) => return Err(super::unported("elementwise")),
         Device::Meta => {}
     }
     Ok(Tensor::new(y, *x.shape()))
@@ -249,6 +250,7 @@ impl<F: Function> Op for Elementwise<F> {
         if let Some((dx, beta)) = to.slot(0, &x)? {
             match x.device() {
                 Device::Cpu => cpu::add_dx(dx, beta, function, &dy, &x)?,
+                Device::Cuda(_) => return Err(super::unported("elementwise")),
                 Device::Meta => {}
             }
         }

@@ -44,6 +44,7 @@ impl Tensor {
         let mut y = Buffer::new(device, self.dtype(), shape.numel())?;
         match device {
             Device::Cpu => cpu::forward(y.view_mut(), self, ids, positions)?,
+            Device::Cuda(_) => return Err(super::unported("embedding")),
             Device::Meta => {}
         }
         let inputs: Vec<&Tensor> =
@@ -78,6 +79,7 @@ impl Op for Embedding {
                 let parts = [1, table.dims()[0], table.dims()[1]];
                 match dy.device() {
                     Device::Cpu => index::cpu::add_selected(dtable, beta, &dy, parts, &ids)?,
+                    Device::Cuda(_) => return Err(super::unported("embedding")),
                     Device::Meta => {}
                 }
             }

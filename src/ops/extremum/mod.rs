@@ -118,6 +118,7 @@ fn place(op: &str, extremum: Extremum, x: &Tensor, axis: usize) -> Result<Tensor
     let mut places = Buffer::new(x.device(), DType::U32, shape.numel())?;
     match x.device() {
         Device::Cpu => cpu::places(places.view_mut(), extremum, x, parts)?,
+        Device::Cuda(_) => return Err(super::unported("extremum")),
         Device::Meta => {}
     }
     Ok(Tensor::new(places, shape))

@@ -2,9 +2,9 @@
 
 use crate::cpu::{simd, sum_chunks, vectorized};
 use crate::error::Result;
-use crate::tensor::Buffer;
+use crate::tensor::{Buffer, ViewMut};
 
-pub(super) fn norm(sums: &Buffer) -> Result<f32> {
+pub(super) fn norm(mut norm: ViewMut, sums: &Buffer) -> Result<()> {
     let sums = sums.slice::<f32>()?;
     let total = sum_chunks(sums.len(), 1, |at| {
         vectorized(
@@ -15,5 +15,5 @@ pub(super) fn norm(sums: &Buffer) -> Result<f32> {
             },
         )
     });
-    Ok(total.sqrt() as f32)
+    norm.write(|norm| norm.fill(total.sqrt() as f32))
 }

@@ -1,23 +1,29 @@
 //! The global norm of all gradients, for clipping and as a sign of health.
 //!
 //! `√(Σ g²)` over the arena's one range, in two deterministic passes: f64 sums of blocks, then their
-//! sum in order. Equals the norm that `torch.nn.utils.clip_grad_norm_` returns.
+//! sum in order. Equals the norm that `torch.nn.utils.clip_grad_norm_` returns. It stays on the
+//! device, where AdamW reads it, so a step need not wait for the host.
 
 mod cpu;
 #[cfg(test)]
 mod tests;
 
+use crate::dtype::DType;
 use crate::error::Result;
-use crate::tensor::{Device, Gradients};
+use crate::shape::Shape;
+use crate::tensor::{Buffer, Device, Gradients, Tensor};
 
 impl Gradients {
-    /// Not finite when any gradient is not. On the meta device 0, as nothing is there to be summed.
-    pub fn norm(&self) -> Result<f32> {
+    /// The norm as one f32 without axes, where the gradients are. Not finite when any of them is not.
+    pub fn norm(&self) -> Result<Tensor> {
         let sums = self.sums();
+        let mut norm = Buffer::new(sums.device(), DType::F32, 1)?;
         match sums.device() {
-            Device::Cpu => cpu::norm(sums),
-            Device::Meta => Ok(0.0),
+            Device::Cpu => cpu::norm(norm.view_mut(), sums)?,
+            Device::Cuda(_) => return Err(super::unported("grad_norm")),
+            Device::Meta => {}
         }
+        Ok(Tensor::new(norm, Shape::new(&[])?))
     }
 }
 

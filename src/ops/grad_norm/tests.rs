@@ -13,18 +13,18 @@ fn gradients(values: &[f32]) -> Gradients {
 
 #[test]
 fn the_norm_is_the_root_of_the_sum_of_squares() {
-    assert_eq!(gradients(&[3.0, -4.0]).norm().unwrap(), 5.0);
+    assert_eq!(gradients(&[3.0, -4.0]).norm().unwrap().item().unwrap(), 5.0);
     // 100,003 equal terms: an f32 running sum would be off in the fourth digit.
     let n = 100_003;
-    let norm = gradients(&vec![0.1; n]).norm().unwrap();
+    let norm = gradients(&vec![0.1; n]).norm().unwrap().item().unwrap();
     let expected = f64::from(0.1f32) * (n as f64).sqrt();
     assert!((f64::from(norm) - expected).abs() < 1e-6 * expected, "{norm} for {expected}");
 }
 
 #[test]
 fn what_is_not_finite_shows() {
-    assert!(gradients(&[1.0, f32::NAN]).norm().unwrap().is_nan());
-    assert!(gradients(&[1.0, f32::INFINITY]).norm().unwrap().is_infinite());
+    assert!(gradients(&[1.0, f32::NAN]).norm().unwrap().item().unwrap().is_nan());
+    assert!(gradients(&[1.0, f32::INFINITY]).norm().unwrap().item().unwrap().is_infinite());
 }
 
 #[test]

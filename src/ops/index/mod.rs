@@ -43,6 +43,7 @@ impl Tensor {
         let mut y = Buffer::new(device, self.dtype(), shape.numel())?;
         match device {
             Device::Cpu => cpu::select(y.view_mut(), self, axis, ids)?,
+            Device::Cuda(_) => return Err(super::unported("index")),
             Device::Meta => {}
         }
         Tensor::record(y, shape, &[self], || IndexSelect {
@@ -77,6 +78,7 @@ impl Tensor {
         let mut y = Buffer::new(device, self.dtype(), ids.numel())?;
         match device {
             Device::Cpu => cpu::gather(y.view_mut(), self, axis, ids)?,
+            Device::Cuda(_) => return Err(super::unported("index")),
             Device::Meta => {}
         }
         Tensor::record(y, *ids.shape(), &[self], || Gather {
@@ -100,6 +102,7 @@ impl Op for IndexSelect {
             let parts = around("index_select", &x, axis)?;
             match x.device() {
                 Device::Cpu => cpu::add_selected(dx, beta, &dy, parts, &ids)?,
+                Device::Cuda(_) => return Err(super::unported("index")),
                 Device::Meta => {}
             }
         }
@@ -120,6 +123,7 @@ impl Op for Gather {
             let parts = around("gather", &x, axis)?;
             match x.device() {
                 Device::Cpu => cpu::add_gathered(dx, beta, &dy, parts, &ids)?,
+                Device::Cuda(_) => return Err(super::unported("index")),
                 Device::Meta => {}
             }
         }

@@ -37,6 +37,7 @@ impl Tensor {
         let mut stats = Buffer::new(device, DType::F32, 2 * self.shape().rows())?;
         match device {
             Device::Cpu => cpu::forward(y.view_mut(), stats.view_mut(), self, weight, bias, eps)?,
+            Device::Cuda(_) => return Err(super::unported("layer_norm")),
             Device::Meta => {}
         }
         record(y, stats, self, weight, bias)
@@ -61,6 +62,7 @@ impl Tensor {
                 let out = [sum.view_mut(), y.view_mut(), stats.view_mut()];
                 cpu::residual_forward(out, self, delta, weight, bias, eps)?
             }
+            Device::Cuda(_) => return Err(super::unported("layer_norm")),
             Device::Meta => {}
         }
         // Two nodes for one pass: the norm adds its gradient onto the sum's, which then goes to both
@@ -111,6 +113,7 @@ impl Op for LayerNorm {
         if to.wants(1) || to.wants(2) {
             match device {
                 Device::Cpu => cpu::partial_sums(partial.view_mut(), &dy, &x, &stats)?,
+                Device::Cuda(_) => return Err(super::unported("layer_norm")),
                 Device::Meta => {}
             }
         }
@@ -118,6 +121,7 @@ impl Op for LayerNorm {
             if let Some((sum, beta)) = to.slot(input, like)? {
                 match device {
                     Device::Cpu => cpu::add_parts(sum, beta, &partial, input - 1)?,
+                    Device::Cuda(_) => return Err(super::unported("layer_norm")),
                     Device::Meta => {}
                 }
             }
@@ -125,6 +129,7 @@ impl Op for LayerNorm {
         if let Some((dx, beta)) = to.slot(0, &x)? {
             match device {
                 Device::Cpu => cpu::add_dx(dx, beta, &dy, &x, &weight, &stats)?,
+                Device::Cuda(_) => return Err(super::unported("layer_norm")),
                 Device::Meta => {}
             }
         }

@@ -141,6 +141,7 @@ impl Tensor {
         let mut y = Buffer::new(device, first.dtype(), shape.numel())?;
         match device {
             Device::Cpu => cpu::concat(y.view_mut(), tensors, axis)?,
+            Device::Cuda(_) => return Err(super::unported("layout")),
             Device::Meta => {}
         }
         Tensor::record(y, shape, tensors, || Concat { axis, sizes })
@@ -226,6 +227,7 @@ fn copied(x: &Tensor, shape: Shape, walk: &Walk<1>, start: usize) -> Result<Tens
     let mut y = Buffer::new(x.device(), x.dtype(), shape.numel())?;
     match x.device() {
         Device::Cpu => cpu::copy(y.view_mut(), x, walk, start)?,
+        Device::Cuda(_) => return Err(super::unported("layout")),
         Device::Meta => {}
     }
     Ok(Tensor::new(y, shape))
@@ -259,6 +261,7 @@ impl Op for Narrow {
         if let Some((dx, beta)) = to.slot(0, &x)? {
             match x.device() {
                 Device::Cpu => cpu::add_part(dx, beta, &dy, around("narrow", &x, axis)?, start)?,
+                Device::Cuda(_) => return Err(super::unported("layout")),
                 Device::Meta => {}
             }
         }

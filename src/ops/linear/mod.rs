@@ -47,6 +47,7 @@ impl Tensor {
         let mut u = Buffer::new(device, self.dtype(), shape.numel())?;
         match device {
             Device::Cpu => cpu::affine(u.view_mut(), self, weight, bias)?,
+            Device::Cuda(_) => return Err(super::unported("linear")),
             Device::Meta => {}
         }
         let u = Tensor::new(u, shape);
@@ -68,6 +69,7 @@ impl Tensor {
         let mut y = Buffer::new(self.device(), self.dtype(), self.numel())?;
         match self.device() {
             Device::Cpu => cpu::activate(y.view_mut(), self, activation)?,
+            Device::Cuda(_) => return Err(super::unported("linear")),
             Device::Meta => {}
         }
         Ok(Tensor::new(y, *self.shape()))
@@ -117,18 +119,21 @@ impl Op for Linear {
         {
             match device {
                 Device::Cpu => cpu::add_column_sums(dbias, beta, &du)?,
+                Device::Cuda(_) => return Err(super::unported("linear")),
                 Device::Meta => {}
             }
         }
         if let Some((dx, beta)) = to.slot(0, &x)? {
             match device {
                 Device::Cpu => cpu::add_dx(dx, beta, &du, &weight)?,
+                Device::Cuda(_) => return Err(super::unported("linear")),
                 Device::Meta => {}
             }
         }
         if let Some((dweight, beta)) = to.slot(1, &weight)? {
             match device {
                 Device::Cpu => cpu::add_dweight(dweight, beta, &du, &x)?,
+                Device::Cuda(_) => return Err(super::unported("linear")),
                 Device::Meta => {}
             }
         }
@@ -142,6 +147,7 @@ fn activation_gradient(dy: Tensor, u: Tensor, activation: Activation) -> Result<
     let mut du = dy.into_buffer()?;
     match u.device() {
         Device::Cpu => cpu::times_gradient(du.view_mut(), &u, activation)?,
+        Device::Cuda(_) => return Err(super::unported("linear")),
         Device::Meta => {}
     }
     Ok(Tensor::new(du, shape))

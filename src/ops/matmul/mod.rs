@@ -36,6 +36,7 @@ impl Tensor {
         let mut y = Buffer::new(device, joint_dtype(self, other), shape.numel())?;
         match device {
             Device::Cpu => cpu::forward(y.view_mut(), &products, self, other)?,
+            Device::Cuda(_) => return Err(super::unported("matmul")),
             Device::Meta => {}
         }
         Tensor::record(y, shape, &[self, other], || Matmul {
@@ -92,12 +93,14 @@ impl Op for Matmul {
         if let Some((da, beta)) = to.slot(0, &a)? {
             match a.device() {
                 Device::Cpu => cpu::add_da(da, beta, &products, &dy, &b)?,
+                Device::Cuda(_) => return Err(super::unported("matmul")),
                 Device::Meta => {}
             }
         }
         if let Some((db, beta)) = to.slot(1, &b)? {
             match b.device() {
                 Device::Cpu => cpu::add_db(db, beta, &products, &dy, &a)?,
+                Device::Cuda(_) => return Err(super::unported("matmul")),
                 Device::Meta => {}
             }
         }

@@ -114,6 +114,7 @@ impl Tensor {
                 let scratch = [weights.view_mut(), keys.view_mut()];
                 cpu::draw(tokens.view_mut(), scratch, self, limit, sampler, &drawn)?
             }
+            Device::Cuda(_) => return Err(super::unported("sample")),
             Device::Meta => {}
         }
         Ok(Tensor::new(tokens, Shape::new(&[rows])?))

@@ -63,6 +63,7 @@ fn along_last(form: Form, x: &Tensor) -> Result<Tensor> {
     let mut y = Buffer::new(x.device(), x.dtype(), x.numel())?;
     match x.device() {
         Device::Cpu => cpu::forward(y.view_mut(), form, x)?,
+        Device::Cuda(_) => return Err(super::unported("softmax")),
         Device::Meta => {}
     }
     let y = Tensor::new(y, *x.shape());
@@ -80,6 +81,7 @@ impl Op for Softmax {
         if let Some((dx, beta)) = to.slot(0, &y)? {
             match y.device() {
                 Device::Cpu => cpu::add_dx(dx, beta, form, &dy, &y)?,
+                Device::Cuda(_) => return Err(super::unported("softmax")),
                 Device::Meta => {}
             }
         }

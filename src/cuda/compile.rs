@@ -1,0 +1,54 @@
+//! From a file of kernels to a CUBIN for exactly this card, kept on disk for the next run.
+//!
+//! A CUBIN and not PTX: PTX of a newer toolkit is refused by an older driver. The cache's key is all
+//! that the result depends on, so nothing in it ever becomes wrong.
+
+use super::kernels::{HEADERS, Module};
+use super::nvrtc::Nvrtc;
+use crate::error::Result;
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::path::{Path, PathBuf};
+
+/// Options for every card: no fast mathematics, as it would change results.
+const OPTIONS: [&str; 2] = ["--std=c++17", "-default-device"];
+
+/// The compiled kernels of `module` for a card of this capability.
+pub(super) fn cubin(nvrtc: &Nvrtc, module: &Module, capability: u32) -> Result<Vec<u8>> {
+    let mut options: Vec<String> = OPTIONS.map(String::from).into();
+    options.push(format!("--gpu-architecture=sm_{capability}"));
+    let mut hasher = DefaultHasher::new();
+    let compiler = (&nvrtc.library.path, nvrtc.library.version);
+    (module.source, HEADERS, &options, compiler).hash(&mut hasher);
+    let file = format!("{}-sm_{capability}-{:016x}.cubin", module.name, hasher.finish());
+    // A machine without a place for a cache compiles every time.
+    let path = cache_dir().map(|folder| folder.join(file));
+    if let Some(cached) = path.as_ref().and_then(|path| std::fs::read(path).ok()) {
+        return Ok(cached);
+    }
+    let compiled =
+        nvrtc.compile(module.source, &format!("{}.cu", module.name), HEADERS, &options)?;
+    if let Some(path) = path {
+        keep(&path, &compiled.bytes);
+    }
+    Ok(compiled.bytes)
+}
+
+/// Where what was compiled is kept: `$COPLA_CACHE`, or `copla` in the user's cache folder.
+pub fn cache_dir() -> Option<PathBuf> {
+    let set = |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    let user = || set("XDG_CACHE_HOME").or_else(|| Some(set("HOME")?.join(".cache")));
+    set("COPLA_CACHE").or_else(|| Some(user()?.join("copla")))
+}
+
+/// Writes the file whole or not at all: other processes may be reading. A full disk costs only time.
+fn keep(path: &Path, bytes: &[u8]) {
+    let temporary = path.with_extension(format!("{}.tmp", std::process::id()));
+    let written = path
+        .parent()
+        .map_or(Ok(()), std::fs::create_dir_all)
+        .and_then(|()| std::fs::write(&temporary, bytes))
+        .and_then(|()| std::fs::rename(&temporary, path));
+    if written.is_err() {
+        let _ = std::fs::remove_file(&temporary);
+    }
+}

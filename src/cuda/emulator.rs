@@ -1,0 +1,113 @@
+//! The emulator: CUDA for a machine without a card, made by g++ from `kernels/emulator/`.
+//!
+//! It is four libraries behind the names of NVIDIA's, so that everything above the driver is the code
+//! that a card sees. Its NVRTC compiles the very files of `kernels/` for this processor and runs one
+//! fiber per CUDA thread. Built when first asked for, and kept in the cache folder.
+
+use super::gpu::use_libraries;
+use super::library::Libraries;
+use crate::error::{Error, Kind, Result};
+use libloading::{Library, Symbol};
+use std::ffi::c_int;
+use std::fs::File;
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::OnceLock;
+
+macro_rules! sources {
+    ($($name:literal)*) => {
+        &[$(($name, include_str!(concat!("../../kernels/emulator/", $name)))),*]
+    };
+}
+
+const SOURCES: &[(&str, &str)] = sources! {
+    "build.sh"
+};
+
+/// In which order the threads of a block, and the blocks of a grid, come to run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Order {
+    Forward,
+    Reverse,
+    /// Shuffled, by this seed.
+    Random(u64),
+}
+
+/// The emulator of this process.
+pub struct Emulator {
+    driver: Library,
+}
+
+/// Makes the emulator this process's CUDA and opens it. Fails, with one line, where there is no g++
+/// or where the process has another CUDA already.
+pub fn start() -> Result<&'static Emulator> {
+    static STARTED: OnceLock<Emulator> = OnceLock::new();
+    if let Some(emulator) = STARTED.get() {
+        return Ok(emulator);
+    }
+    let folder = build()?;
+    use_libraries(Libraries::Emulated(folder.clone()))?;
+    let path = folder.join("libcuda.so");
+    // SAFETY: our own library, whose constructors only fill tables of its own.
+    let driver = unsafe { Library::new(&path) }
+        .map_err(|e| failed(&folder, "a library that opens", e.to_string()))?;
+    Ok(STARTED.get_or_init(|| Emulator { driver }))
+}
+
+impl Emulator {
+    /// The order of the launches that this thread makes from now on.
+    pub fn set_order(&self, order: Order) {
+        let (mode, seed) = match order {
+            Order::Forward => (0, 0),
+            Order::Reverse => (1, 0),
+            Order::Random(seed) => (2, seed),
+        };
+        // SAFETY: emulator.h: void copla_emulator_set_order(int mode, uint64_t seed).
+        unsafe {
+            let set: std::result::Result<Symbol<unsafe extern "C" fn(c_int, u64)>, _> =
+                self.driver.get(b"copla_emulator_set_order");
+            if let Ok(set) = set {
+                set(mode, seed);
+            }
+        }
+    }
+}
+
+/// The folder with the libraries, built if they are not there.
+fn build() -> Result<PathBuf> {
+    let mut hasher = DefaultHasher::new();
+    SOURCES.hash(&mut hasher);
+    let root = super::cache_dir().unwrap_or_else(|| std::env::temp_dir().join("copla"));
+    let folder = root.join(format!("emulator-{:016x}", hasher.finish()));
+    let done = folder.join("built");
+    let io = |e: std::io::Error| failed(&folder, "a folder to build in", e.to_string());
+    std::fs::create_dir_all(&folder).map_err(io)?;
+    // One process builds, the others wait for it.
+    let lock = File::create(folder.join("lock")).map_err(io)?;
+    lock.lock().map_err(io)?;
+    if !done.exists() {
+        compile(&folder)?;
+        File::create(&done).map_err(io)?;
+    }
+    Ok(folder)
+}
+
+fn compile(folder: &Path) -> Result<()> {
+    for (name, text) in SOURCES {
+        std::fs::write(folder.join(name), text)
+            .map_err(|e| failed(folder, "room for the emulator's sources", e.to_string()))?;
+    }
+    let run = Command::new("bash").arg(folder.join("build.sh")).arg(folder).output();
+    let run = run.map_err(|e| failed(folder, "bash, to build it", e.to_string()))?;
+    if run.status.success() {
+        return Ok(());
+    }
+    let said = String::from_utf8_lossy(&run.stderr);
+    let last = said.lines().rfind(|line| !line.trim().is_empty()).unwrap_or("nothing").to_string();
+    Err(failed(folder, "a g++ (12 or newer) that builds it", last))
+}
+
+fn failed(folder: &Path, expected: &str, found: String) -> Error {
+    Error::new(Kind::Failure, format!("emulator in {}", folder.display()), expected, found)
+}

@@ -1,0 +1,21 @@
+//! The CUDA machine: cards, the kernels of `kernels/` compiled for them, memory, cuBLAS.
+//!
+//! CUDA is loaded at run time (`library`), so that one binary works with CUDA 12, CUDA 13 and none.
+//! A [`Gpu`] is one card with one stream: whatever is asked of it happens in the order of asking, on
+//! whichever thread, which is what lets freed memory be used again at once. The emulator is nothing
+//! special here: it is other libraries behind the same names.
+
+mod compile;
+pub mod emulator;
+mod gpu;
+mod kernels;
+mod launch;
+pub mod library;
+mod memory;
+pub mod nvrtc;
+
+pub use compile::cache_dir;
+pub use gpu::{Gpu, count, gpu, use_libraries};
+pub use kernels::{HEADERS, MODULES, Module};
+pub use launch::{Argument, Launch, Ptr};
+pub use memory::DeviceMemory;

@@ -27,6 +27,8 @@ macro_rules! sources {
 /// Every file of kernels. Each is compiled when one of its kernels is first launched.
 pub static MODULES: &[Module] = sources! {
     "accumulate"
+    "cross_entropy"
+    "linear"
 };
 
 /// What kernels include, by name.

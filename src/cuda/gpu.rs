@@ -187,6 +187,11 @@ impl Gpu {
         }
     }
 
+    /// Whether everything is there that computing on this card needs.
+    pub fn check(&self) -> Result<()> {
+        self.compiler().map(|_| ())
+    }
+
     /// Waits until all that was asked of the card is done.
     pub fn synchronize(&self) -> Result<()> {
         self.bind()?;

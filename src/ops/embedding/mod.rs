@@ -12,13 +12,15 @@ mod cpu;
 mod tests;
 
 use super::{expect_dims, expect_ids, index, same_device};
+use crate::dtype::DType;
 use crate::error::{Error, Result};
 use crate::shape::Shape;
 use crate::tensor::{Buffer, Device, Op, Sink, Tensor};
 
 impl Tensor {
     /// Rows of `self` [vocab, width] at `ids` (u32, [...]) plus, where given, rows of a table
-    /// [positions, width] at ids of the same shape: [..., width]. An id beyond its table is an error.
+    /// [positions, width] at ids of the same shape: [..., width] in f32, the residual stream's dtype
+    /// whatever stores the tables. An id beyond its table is an error.
     ///
     /// ```
     /// use copla::{Device, Tensor};
@@ -41,7 +43,7 @@ impl Tensor {
             device = same_device(op, &[self, table, at])?;
         }
         let shape = Shape::new(&[ids.dims(), &[width]].concat())?;
-        let mut y = Buffer::new(device, self.dtype(), shape.numel())?;
+        let mut y = Buffer::new(device, DType::F32, shape.numel())?;
         match device {
             Device::Cpu => cpu::forward(y.view_mut(), self, ids, positions)?,
             Device::Cuda(_) => return Err(super::unported("embedding")),

@@ -1,11 +1,9 @@
 //! Layer norm on the CPU: rows in parallel, each read once from memory and then from the cache.
 
+use super::ROWS_PER_PART;
 use crate::cpu::{Disjoint, for_rows, for_rows2, simd, vectorized};
 use crate::error::Result;
 use crate::tensor::{Buffer, Tensor, ViewMut};
-
-/// Rows whose weight gradients are summed before they meet the others.
-pub(super) const ROWS_PER_PART: usize = 32;
 
 /// Rough cost of a number here, for cutting the work.
 const COST: usize = 8;

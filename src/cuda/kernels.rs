@@ -26,7 +26,7 @@ macro_rules! sources {
 
 /// Every file of kernels. Each is compiled when one of its kernels is first launched.
 pub static MODULES: &[Module] = sources! {
-    "accumulate"
+    "accumulate" "extremum" "layer_norm" "reduce" "sample" "softmax"
 };
 
 /// What kernels include, by name.

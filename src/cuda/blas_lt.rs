@@ -147,7 +147,8 @@ impl Plan {
             )?,
             result::destroy_matmul_desc,
         );
-        let (transpose_a, transpose_b) = (i32::from(gemm.b.transposed), i32::from(gemm.a.transposed));
+        let (transpose_a, transpose_b) =
+            (i32::from(gemm.b.transposed), i32::from(gemm.a.transposed));
         set(&product, Attribute::CUBLASLT_MATMUL_DESC_TRANSA, &transpose_a)?;
         set(&product, Attribute::CUBLASLT_MATMUL_DESC_TRANSB, &transpose_b)?;
         set(&product, Attribute::CUBLASLT_MATMUL_DESC_BIAS_POINTER, &epilogue.bias.0)?;

@@ -22,7 +22,28 @@ macro_rules! sources {
 }
 
 const SOURCES: &[(&str, &str)] = sources! {
+    "block.cpp"
+    "block.h"
     "build.sh"
+    "checker.cpp"
+    "checker.h"
+    "common.h"
+    "driver.h"
+    "driver_device.cpp"
+    "driver_launch.cpp"
+    "driver_memory.cpp"
+    "emulator.h"
+    "fiber.cpp"
+    "fiber.h"
+    "intrinsics.h"
+    "memory.cpp"
+    "memory.h"
+    "module.cpp"
+    "module.h"
+    "nvrtc.cpp"
+    "stream.cpp"
+    "stream.h"
+    "warp.cpp"
 };
 
 /// In which order the threads of a block, and the blocks of a grid, come to run.
@@ -34,15 +55,32 @@ pub enum Order {
     Random(u64),
 }
 
+/// What is looked at while kernels run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Checks {
+    /// Only that accesses by the driver stay within memory: fast.
+    Off,
+    /// Every access of every thread: races, barriers, bounds, reads of what was never written.
+    On,
+}
+
 /// The emulator of this process.
 pub struct Emulator {
     driver: Library,
+    checks: Checks,
 }
 
-/// Makes the emulator this process's CUDA and opens it. Fails, with one line, where there is no g++
-/// or where the process has another CUDA already.
-pub fn start() -> Result<&'static Emulator> {
-    static STARTED: OnceLock<Emulator> = OnceLock::new();
+static STARTED: OnceLock<Emulator> = OnceLock::new();
+
+/// The option of its NVRTC that NVIDIA's does not have.
+pub(super) fn compiler_option() -> Option<String> {
+    let emulator = STARTED.get()?;
+    (emulator.checks == Checks::On).then(|| "--checked".to_string())
+}
+
+/// Makes the emulator this process's CUDA and opens it; what the first caller says of checks stands.
+/// Fails, with one line, where there is no g++ or where the process has another CUDA already.
+pub fn start(checks: Checks) -> Result<&'static Emulator> {
     if let Some(emulator) = STARTED.get() {
         return Ok(emulator);
     }
@@ -52,7 +90,7 @@ pub fn start() -> Result<&'static Emulator> {
     // SAFETY: our own library, whose constructors only fill tables of its own.
     let driver = unsafe { Library::new(&path) }
         .map_err(|e| failed(&folder, "a library that opens", e.to_string()))?;
-    Ok(STARTED.get_or_init(|| Emulator { driver }))
+    Ok(STARTED.get_or_init(|| Emulator { driver, checks }))
 }
 
 impl Emulator {
@@ -94,12 +132,13 @@ fn build() -> Result<PathBuf> {
 }
 
 fn compile(folder: &Path) -> Result<()> {
-    for (name, text) in SOURCES {
-        std::fs::write(folder.join(name), text)
-            .map_err(|e| failed(folder, "room for the emulator's sources", e.to_string()))?;
-    }
-    let run = Command::new("bash").arg(folder.join("build.sh")).arg(folder).output();
-    let run = run.map_err(|e| failed(folder, "bash, to build it", e.to_string()))?;
+    let sources = folder.join("sources");
+    let written = std::fs::create_dir_all(&sources).and_then(|()| {
+        SOURCES.iter().try_for_each(|(name, text)| std::fs::write(sources.join(name), text))
+    });
+    written.map_err(|e| failed(folder, "room for the emulator's sources", e.to_string()))?;
+    let run = Command::new("sh").arg(sources.join("build.sh")).arg(folder).output();
+    let run = run.map_err(|e| failed(folder, "sh, to build it", e.to_string()))?;
     if run.status.success() {
         return Ok(());
     }

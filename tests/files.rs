@@ -4,7 +4,7 @@
 use copla::formats::json::Object;
 use copla::formats::safetensors::{Entry, Weights, save as save_weights};
 use copla::models::{Use, from_config, load, save};
-use copla::{Device, Kind};
+use copla::{DType, Device, Kind};
 use std::borrow::Cow;
 use std::path::{Path, PathBuf};
 
@@ -15,7 +15,7 @@ fn golden_dir() -> PathBuf {
 #[test]
 fn a_model_of_transformers_is_saved_as_it_was() {
     let dir = tempfile::tempdir().unwrap();
-    let (model, params) = load(&golden_dir(), Use::Inference, Device::Cpu).unwrap();
+    let (model, params) = load(&golden_dir(), Use::Inference, DType::F32, Device::Cpu).unwrap();
     save(dir.path(), &*model, &params).unwrap();
     let [theirs, ours] = [&golden_dir(), dir.path()]
         .map(|dir| Weights::open(&dir.join("model.safetensors")).unwrap());
@@ -45,7 +45,7 @@ fn what_is_saved_is_loaded_bit_for_bit() {
     model.initialise(&mut params, 5).unwrap();
     save(dir.path(), &*model, &params).unwrap();
     for wanted in [Use::Inference, Use::Training] {
-        let (again, loaded) = load(dir.path(), wanted, Device::Cpu).unwrap();
+        let (again, loaded) = load(dir.path(), wanted, DType::F32, Device::Cpu).unwrap();
         assert_eq!(again.config(), model.config());
         assert_eq!(loaded.count(), params.count());
         let pairs = params.segments().zip(loaded.segments());
@@ -80,8 +80,8 @@ fn an_older_file_gives_the_same_model() {
         }));
     }
     save_weights(&dir.path().join("model.safetensors"), &entries, &[]).unwrap();
-    let [(_, theirs), (_, older)] =
-        [&golden_dir(), dir.path()].map(|dir| load(dir, Use::Inference, Device::Cpu).unwrap());
+    let [(_, theirs), (_, older)] = [&golden_dir(), dir.path()]
+        .map(|dir| load(dir, Use::Inference, DType::F32, Device::Cpu).unwrap());
     for ((a, segment), (b, _)) in theirs.segments().zip(older.segments()) {
         let [a, b] = [theirs.get(a), older.get(b)].map(|x| x.to_vec::<f32>().unwrap());
         assert!(a == b, "{}", segment.name);

@@ -5,7 +5,7 @@ use copla::generate::{FinishReason, Generated, Settings, generate};
 use copla::models::{self, Input, Model, Use};
 use copla::nn::Pass;
 use copla::ops::sample::Sampler;
-use copla::{Device, Kind, Parameters, Tensor, no_grad};
+use copla::{DType, Device, Kind, Parameters, Tensor, no_grad};
 use std::path::{Path, PathBuf};
 
 fn golden() -> PathBuf {
@@ -13,7 +13,7 @@ fn golden() -> PathBuf {
 }
 
 fn tiny() -> (Box<dyn Model>, Parameters) {
-    models::load(&golden(), Use::Inference, Device::Cpu).unwrap()
+    models::load(&golden(), Use::Inference, DType::F32, Device::Cpu).unwrap()
 }
 
 /// Ids that `transformers` was given or wrote: [rows, time].

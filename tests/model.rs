@@ -63,7 +63,7 @@ impl Setup {
 
     /// `transformers`' model and its batch of two rows.
     fn golden() -> Self {
-        let (model, params) = load(&golden_dir(), Use::Training, Device::Cpu).unwrap();
+        let (model, params) = load(&golden_dir(), Use::Training, DType::F32, Device::Cpu).unwrap();
         let ids = golden("expected.safetensors").get("token_ids").unwrap().to_u32().unwrap();
         Setup::new(model, params, &ids, 2)
     }

@@ -76,7 +76,8 @@ fn the_command_saves_a_model_that_opens_and_prints_what_it_promises() {
     for word in ["step 3/3", "loss", "bits/char", "lr", "tokens/s", "left", "Kneser-Ney", "ends"] {
         assert!(said.contains(word), "no \"{word}\" in:\n{said}");
     }
-    let (model, params) = load(&place.path().join("model"), Use::Inference, Device::Cpu).unwrap();
+    let (model, params) =
+        load(&place.path().join("model"), Use::Inference, DType::F32, Device::Cpu).unwrap();
     assert_eq!(model.vocab_size(), params.segments().next().unwrap().1.shape[0]);
     let left: Vec<_> = std::fs::read_dir(place.path()).unwrap().collect();
     assert_eq!(left.len(), 1, "nothing but the model is left: {left:?}");
@@ -111,7 +112,7 @@ fn an_interrupt_saves_first() {
     let status = run.wait().unwrap();
     assert_eq!(status.code(), Some(130), "{said}");
     assert!(asked.elapsed() < Duration::from_secs(120));
-    assert!(load(&place.path().join("model"), Use::Inference, Device::Cpu).is_ok());
+    assert!(load(&place.path().join("model"), Use::Inference, DType::F32, Device::Cpu).is_ok());
 }
 
 /// Exactly one line on stderr, this exit code, and nothing new in the directory.

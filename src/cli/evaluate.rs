@@ -1,10 +1,10 @@
 //! `copla evaluate`: how well a model foretells the documents of a file.
 
+use super::machine::Machine;
 use copla::Result;
 use copla::evaluate::evaluate;
 use copla::models::{Use, load};
 use copla::report::table::Table;
-use copla::tensor::Device;
 use copla::text::{Tokenizer, read_documents};
 use serde_json::json;
 use std::path::PathBuf;
@@ -20,13 +20,16 @@ pub struct Args {
     /// Print one JSON object
     #[arg(long)]
     json: bool,
+    #[command(flatten)]
+    machine: Machine,
 }
 
 pub fn run(args: Args) -> Result<()> {
+    let device = args.machine.device()?;
     let dir = super::model::directory(args.model)?;
     let documents = read_documents(&args.data)?;
     let tokenizer = Tokenizer::load(&dir)?;
-    let (model, params) = load(&dir, Use::Inference, Device::Cpu)?;
+    let (model, params) = load(&dir, Use::Inference, args.machine.dtype(), device)?;
     let found = evaluate(&*model, &params, &tokenizer, &documents)?;
     if args.json {
         let object = json!({

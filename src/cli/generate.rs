@@ -1,11 +1,12 @@
 //! `copla generate`: a prompt in, its continuations out.
 
+use super::machine::Machine;
 use super::{model, note, print};
+use copla::Result;
 use copla::generate::{Generated, Settings, TextStream, check_prompt, generate};
 use copla::models::{self, Use};
 use copla::ops::sample::Sampler;
 use copla::text::Tokenizer;
-use copla::{Device, Result};
 use serde_json::json;
 use std::path::PathBuf;
 
@@ -41,9 +42,12 @@ pub struct Args {
     /// Print {"sequences": [{"text", "token_ids", "finish_reason"}]}, without the prompt
     #[arg(long)]
     json: bool,
+    #[command(flatten)]
+    machine: Machine,
 }
 
 pub fn run(args: Args) -> Result<()> {
+    let device = args.machine.device()?;
     let dir = &model::directory(args.model)?;
     let mut settings = Settings {
         max_new_tokens: args.max_new_tokens,
@@ -54,7 +58,7 @@ pub fn run(args: Args) -> Result<()> {
     };
     settings.check()?;
     let tokenizer = Tokenizer::load(dir)?;
-    let (model, params) = models::load(dir, Use::Inference, Device::Cpu)?;
+    let (model, params) = models::load(dir, Use::Inference, args.machine.dtype(), device)?;
     settings.sampler = settings.sampler.below(tokenizer.vocab_size());
     settings.eos = (!args.ignore_eos).then_some(tokenizer.eos());
     let prompt = tokenizer.encode_prompt(&args.prompt)?;

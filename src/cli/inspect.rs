@@ -1,11 +1,11 @@
 //! `copla inspect`: what a model holds while it reads a text, as a file or as a short table.
 
+use super::machine::Machine;
 use copla::Result;
 use copla::formats::atomic;
 use copla::inspect::{Depth, Inspection, inspect};
 use copla::models::{Use, load};
 use copla::report::table::Table;
-use copla::tensor::Device;
 use copla::text::Tokenizer;
 use std::path::PathBuf;
 
@@ -27,12 +27,15 @@ pub struct Args {
     /// Also write the loss and grad.<weight> of every weight
     #[arg(long, requires = "dump")]
     gradients: bool,
+    #[command(flatten)]
+    machine: Machine,
 }
 
 pub fn run(args: Args) -> Result<()> {
     if let Some(path) = &args.dump {
         atomic::check_file(path)?;
     }
+    let device = args.machine.device()?;
     let dir = super::model::directory(args.model)?;
     let (tokenizer, ids) = match (args.text, args.token_ids) {
         (Some(text), _) => {
@@ -49,7 +52,7 @@ pub fn run(args: Args) -> Result<()> {
         (None, _) => Depth::Logits,
     };
     let wanted = if args.gradients { Use::Training } else { Use::Inference };
-    let (model, params) = load(&dir, wanted, Device::Cpu)?;
+    let (model, params) = load(&dir, wanted, args.machine.dtype(), device)?;
     let inspection = inspect(&*model, &params, &ids, depth)?;
     match args.dump {
         Some(path) => {

@@ -3,6 +3,7 @@
 mod evaluate;
 mod generate;
 mod inspect;
+mod machine;
 mod model;
 mod train;
 

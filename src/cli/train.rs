@@ -1,5 +1,6 @@
 //! `copla train`: texts in, a model that writes out; with no arguments, on copla's own corpus.
 
+use super::machine::Machine;
 use clap::ValueEnum;
 use copla::evaluate::Evaluation;
 use copla::models::decoder::DropoutShares;
@@ -8,9 +9,10 @@ use copla::models::{self, Model, Use};
 use copla::ops::adamw::AdamW;
 use copla::text::{Tokenizer, embedded, read_documents};
 use copla::train::{
-    Data, DataOptions, Decay, Observer, Options, Progress, Recipe, Schedule, Trainer, write_texts,
+    Data, DataOptions, Decay, Observer, Options, Progress, Recipe, Schedule, Step, Trainer,
+    write_texts,
 };
-use copla::{DType, Device, Error, Result};
+use copla::{Device, Error, Result};
 use indicatif::{ProgressBar, ProgressStyle};
 use std::io::IsTerminal;
 use std::path::PathBuf;
@@ -74,6 +76,8 @@ pub struct Args {
     /// Seed of the weights, the split, the order and the dropout
     #[arg(long, default_value_t = 0)]
     seed: u64,
+    #[command(flatten)]
+    machine: Machine,
 }
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -127,6 +131,7 @@ fn require(fine: bool, name: &str, expected: &str, found: impl ToString) -> Resu
 
 pub fn run(args: Args) -> Result<()> {
     args.check()?;
+    let device = args.machine.device()?;
     let recipe = Recipe::of(&args.preset)?;
     copla::formats::atomic::check_dir(&args.output)?;
     let documents = match &args.data {
@@ -144,11 +149,11 @@ pub fn run(args: Args) -> Result<()> {
         },
     )?;
     let steps = args.max_steps.unwrap_or(recipe.steps);
-    let trainer = trainer(&args, &recipe, &data, steps)?;
+    let trainer = trainer(&args, &recipe, &data, steps, device)?;
     super::print(format_args!(
         "{}: {} documents, {} characters ({} documents kept for validation)\n\
          model {}: {} parameters, vocabulary {}; {} targets an epoch, {} of them ends of text\n\
-         {} steps of {} × {} tokens, seed {}\n",
+         {} steps of {} × {} tokens, seed {}, {} on {device}\n",
         args.data.as_ref().map_or("copla's own corpus".into(), |path| path.display().to_string()),
         data.train_documents,
         data.train_chars,
@@ -162,6 +167,7 @@ pub fn run(args: Args) -> Result<()> {
         args.per_device_train_batch_size.unwrap_or(recipe.rows),
         args.block_size.unwrap_or(recipe.time),
         args.seed,
+        args.machine.dtype(),
     ))?;
     let options = Options {
         steps,
@@ -183,17 +189,23 @@ pub fn run(args: Args) -> Result<()> {
         minutes(summary.elapsed),
         args.output.display(),
     ))?;
-    print_verses(&args)
+    print_verses(&args, device)
 }
 
-fn trainer(args: &Args, recipe: &Recipe, data: &Data, steps: u64) -> Result<Trainer> {
+fn trainer(
+    args: &Args,
+    recipe: &Recipe,
+    data: &Data,
+    steps: u64,
+    device: Device,
+) -> Result<Trainer> {
     let mut sizes = gpt2::preset(&args.preset, data.tokenizer.vocab_size())?;
     let share = args.dropout.unwrap_or(recipe.dropout);
     sizes.dropout = DropoutShares { embedding: share, attention: share, residual: share };
     // Places beyond a row are never trained, so the model has none.
     sizes.context = args.block_size.unwrap_or(recipe.time);
     let model = Gpt2::new(sizes, Some(data.tokenizer.eos()))?;
-    let mut params = model.layout()?.build(DType::F32, Device::Cpu)?;
+    let mut params = model.layout()?.build(args.machine.dtype(), device)?;
     model.initialise(&mut params, args.seed)?;
     let rule = AdamW {
         beta1: args.adam_beta1,
@@ -215,8 +227,9 @@ fn trainer(args: &Args, recipe: &Recipe, data: &Data, steps: u64) -> Result<Trai
 }
 
 /// Verses by the model as it was saved.
-fn print_verses(args: &Args) -> Result<()> {
-    let (model, params) = models::load(&args.output, Use::Inference, Device::Cpu)?;
+fn print_verses(args: &Args, device: Device) -> Result<()> {
+    let dtype = args.machine.dtype();
+    let (model, params) = models::load(&args.output, Use::Inference, dtype, device)?;
     let tokenizer = Tokenizer::load(&args.output)?;
     for text in write_texts(&*model, &params, &tokenizer, 3, 120, args.seed)? {
         super::print(format_args!("\n{}\n", text.trim()))?;
@@ -279,6 +292,13 @@ impl Observer for Teller {
             self.told = Some(Instant::now());
             self.line(format!("step {}/{}  {text}", step.step, self.steps));
         }
+    }
+
+    fn skipped(&mut self, step: &Step) {
+        let Step { step, loss_scale, .. } = step;
+        self.line(format!(
+            "step {step}: a gradient overflowed at loss scale {loss_scale}; skipped"
+        ));
     }
 
     fn validated(&mut self, step: u64, validation: &Evaluation, best: bool) {

@@ -1,5 +1,6 @@
 //! One card: its context, its one stream, and what it can do.
 
+use super::blas::Blas;
 use super::kernels::Kernels;
 use super::library::{self, Driver, Libraries};
 use super::memory::Staging;
@@ -23,6 +24,7 @@ pub struct Gpu {
     total_memory: usize,
     compiler: Mutex<Option<&'static Nvrtc>>,
     pub(super) kernels: Kernels,
+    pub(super) blas: Blas,
     pub(super) staging: Mutex<Option<Staging>>,
 }
 
@@ -51,7 +53,7 @@ pub fn use_libraries(libraries: Libraries) -> Result<()> {
 }
 
 /// The driver, opened when first asked for.
-fn driver() -> Result<&'static Driver> {
+pub(super) fn driver() -> Result<&'static Driver> {
     library::open(LIBRARIES.get_or_init(|| Libraries::Real).clone())
 }
 
@@ -115,6 +117,7 @@ impl Gpu {
             total_memory: unsafe { result::device::total_mem(device) }.map_err(failed)?,
             compiler: Mutex::new(None),
             kernels: Kernels::default(),
+            blas: Blas::default(),
             staging: Mutex::new(None),
         })
     }
@@ -182,6 +185,11 @@ impl Gpu {
                 Ok(compiler.insert(nvrtc))
             }
         }
+    }
+
+    /// Whether everything is there that computing on this card needs.
+    pub fn check(&self) -> Result<()> {
+        self.compiler().map(|_| ())
     }
 
     /// Waits until all that was asked of the card is done.

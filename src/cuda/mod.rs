@@ -5,6 +5,8 @@
 //! whichever thread, which is what lets freed memory be used again at once. The emulator is nothing
 //! special here: it is other libraries behind the same names.
 
+mod blas;
+mod blas_lt;
 mod compile;
 pub mod emulator;
 mod gpu;
@@ -13,7 +15,10 @@ mod launch;
 pub mod library;
 mod memory;
 pub mod nvrtc;
+mod search;
 
+pub use blas::{Gemm, Matrix, workspace_bytes};
+pub use blas_lt::Epilogue;
 pub use compile::cache_dir;
 pub use gpu::{Gpu, count, gpu, use_libraries};
 pub use kernels::{HEADERS, MODULES, Module};

@@ -1,6 +1,7 @@
 //! An evaluation against the model's own logits, one window at a time, in f64.
 
 use super::*;
+use crate::dtype::DType;
 use crate::models::{Use, load};
 use crate::random::philox;
 use crate::tensor::Device;
@@ -10,7 +11,7 @@ const EOS: u32 = 5;
 
 fn model() -> (Box<dyn Model>, Parameters) {
     let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/gpt2_tiny");
-    load(&dir, Use::Inference, Device::Cpu).unwrap()
+    load(&dir, Use::Inference, DType::F32, Device::Cpu).unwrap()
 }
 
 /// Documents of up to 89 tokens for a context of 40, empty ones included, in more than one batch.

@@ -9,7 +9,7 @@ use crate::formats::safetensors::{self, Entry};
 use crate::models::{Input, Model, in_file_layout};
 use crate::nn::{Pass, Probe};
 use crate::ops::cross_entropy::{CrossEntropy, IGNORE};
-use crate::tensor::{Gradients, Parameters, Tensor, backward, no_grad};
+use crate::tensor::{Device, Gradients, Parameters, Tensor, backward, no_grad};
 use half::{bf16, f16};
 use std::path::Path;
 
@@ -23,7 +23,7 @@ pub enum Depth {
     Gradients,
 }
 
-/// What a model held while it read one text.
+/// What a model held while it read one text, on the CPU.
 pub struct Inspection {
     /// u32, [1, time].
     pub token_ids: Tensor,
@@ -96,7 +96,9 @@ fn look(model: &dyn Model, params: &Parameters, ids: &[u32], depth: Depth) -> Re
         grads.require_all()?;
         gradients = in_file(model, params, &grads)?;
     }
-    Ok(Inspection { token_ids: input.tokens, logits, sites: recorder.sites, loss, gradients })
+    let token_ids = input.tokens.to_device(Device::Cpu)?;
+    let logits = logits.to_device(Device::Cpu)?;
+    Ok(Inspection { token_ids, logits, sites: recorder.sites, loss, gradients })
 }
 
 /// The gradient of every trainable weight, as the file has the weight.
@@ -108,7 +110,8 @@ fn in_file(
     let trainable = params.segments().filter(|(param, _)| params.get(*param).edge().is_some());
     trainable
         .map(|(param, segment)| {
-            let grad = in_file_layout(&segment.name, model, &grads.get(param)?)?;
+            let grad = grads.get(param)?.to_device(Device::Cpu)?;
+            let grad = in_file_layout(&segment.name, model, &grad)?;
             Ok((segment.name.clone(), grad))
         })
         .collect()
@@ -125,7 +128,7 @@ impl Probe for Recorder {
     }
 
     fn visit(&mut self, site: &str, x: Tensor) -> Result<Tensor> {
-        self.sites.push((site.to_string(), x.detach()));
+        self.sites.push((site.to_string(), x.to_device(Device::Cpu)?));
         Ok(x)
     }
 }

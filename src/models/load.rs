@@ -16,13 +16,18 @@ pub enum Use {
     Training,
 }
 
-/// Reads the model in `dir`. Bad data where a file is missing or is not what it should be, or where
+/// Reads the model in `dir`; its weights are stored as `dtype` on `device`. Bad data where a file is missing or is not what it should be, or where
 /// a weight is missing, unknown, or of a shape that the config does not give it.
-pub fn load(dir: &Path, wanted: Use, device: Device) -> Result<(Box<dyn Model>, Parameters)> {
+pub fn load(
+    dir: &Path,
+    wanted: Use,
+    dtype: DType,
+    device: Device,
+) -> Result<(Box<dyn Model>, Parameters)> {
     let model = from_config(dir)?;
     let layout = model.layout()?;
     let layout = if wanted == Use::Training { layout } else { layout.frozen() };
-    let mut params = layout.build(DType::F32, device)?;
+    let mut params = layout.build(dtype, device)?;
     read_weights(&dir.join("model.safetensors"), &*model, &mut params)?;
     Ok((model, params))
 }

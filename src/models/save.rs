@@ -4,7 +4,7 @@ use crate::error::Result;
 use crate::formats::json;
 use crate::formats::safetensors::{self, Entry};
 use crate::models::{Model, Stored};
-use crate::tensor::{Param, Parameters, Segment, Tensor};
+use crate::tensor::{Device, Param, Parameters, Segment, Tensor};
 use std::borrow::Cow;
 use std::path::Path;
 
@@ -44,7 +44,7 @@ fn weight<'a>(
         dims.reverse();
     }
     Entry::lazy(name, params.dtype(), &dims, move || {
-        let values = in_file_layout(name, model, &params.get(param))?;
-        Ok(Cow::Owned(bytemuck::cast_slice(&values.read()?).to_vec()))
+        let values = params.get(param).to_device(Device::Cpu)?;
+        Ok(Cow::Owned(in_file_layout(name, model, &values)?.to_bytes()?))
     })
 }

@@ -122,6 +122,16 @@ impl Tensor {
         self.buffer.read_range(self.offset, self.numel())
     }
 
+    /// A copy of the elements as they are stored, little-endian.
+    pub fn to_bytes(&self) -> Result<Vec<u8>> {
+        Ok(match self.dtype() {
+            DType::F32 => bytemuck::cast_slice(&self.to_vec::<f32>()?).to_vec(),
+            DType::F16 => bytemuck::cast_slice(&self.to_vec::<f16>()?).to_vec(),
+            DType::BF16 => bytemuck::cast_slice(&self.to_vec::<bf16>()?).to_vec(),
+            DType::U32 => bytemuck::cast_slice(&self.to_vec::<u32>()?).to_vec(),
+        })
+    }
+
     /// The same elements on `device`, without history: itself where they are there already.
     pub fn to_device(&self, device: Device) -> Result<Tensor> {
         if device == self.device() {

@@ -1,6 +1,7 @@
 //! Training: data, schedule, steps, and the run that ties them together.
 
 mod data;
+mod loss_scale;
 mod recipe;
 mod run;
 mod samples;
@@ -8,6 +9,7 @@ mod schedule;
 mod trainer;
 
 pub use data::{BASELINE_ORDER, Data, DataOptions};
+pub use loss_scale::LossScale;
 pub use recipe::Recipe;
 pub use run::{Observer, Options, Progress, Summary, run};
 pub use samples::write_texts;

@@ -35,6 +35,8 @@ pub struct Progress {
 /// Who is told what happens. The run itself prints nothing.
 pub trait Observer {
     fn stepped(&mut self, progress: &Progress);
+    /// A gradient overflowed at this step's loss scale, and the next attempt halves it.
+    fn skipped(&mut self, step: &Step);
     /// `best`: no earlier validation was as good, and the model was saved.
     fn validated(&mut self, step: u64, validation: &Evaluation, best: bool);
     fn sampled(&mut self, step: u64, text: &str);
@@ -66,11 +68,15 @@ pub fn run(
     let mut tokens = 0;
     let mut best: Option<(u64, Evaluation)> = None;
     while trainer.steps() < options.steps {
-        let batch = data.train.batch(trainer.steps());
+        let batch = data.train.batch(trainer.attempts());
         let began = Instant::now();
         let step = trainer.step(&batch)?;
         training += began.elapsed();
         tokens += batch.tokens.len();
+        if step.skipped {
+            observer.skipped(&step);
+            continue;
+        }
         let left = (options.steps - step.step) as f64 / step.step as f64;
         observer.stepped(&Progress {
             step,

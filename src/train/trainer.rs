@@ -2,13 +2,13 @@
 
 use crate::error::{Error, Kind, Result};
 use crate::models::{Input, Model};
-use crate::nn::Pass;
+use crate::nn::{Pass, Probe};
 use crate::ops::adamw::{AdamW, Moments, StepState};
 use crate::ops::cross_entropy::CrossEntropy;
 use crate::random::Rng;
-use crate::tensor::{Gradients, Parameters, Tensor, backward};
+use crate::tensor::{Gradients, Parameters, Tensor, backward, no_grad};
 use crate::text::Batch;
-use crate::train::Schedule;
+use crate::train::{LossScale, Schedule};
 
 /// The most bytes of logits that a training step holds; beyond it they are made again for backward.
 const LOGITS_BYTES: usize = 256 << 20;
@@ -22,19 +22,25 @@ pub struct Trainer {
     schedule: Schedule,
     max_grad_norm: f32,
     rng: Rng,
+    scale: LossScale,
     step: u64,
+    attempt: u64,
 }
 
 /// What one step was like.
 #[derive(Clone, Copy, Debug)]
 pub struct Step {
-    /// Counted from 1.
+    /// Counted from 1. A skipped step is tried again under the same number.
     pub step: u64,
     /// Mean nats per target, before the update.
     pub loss: f32,
     /// The norm of all gradients before clipping.
     pub grad_norm: f32,
     pub learning_rate: f32,
+    /// What the loss was multiplied by for backward; not in `loss` and `grad_norm`.
+    pub loss_scale: f32,
+    /// A gradient overflowed, nothing was changed, and the loss scale is halved.
+    pub skipped: bool,
 }
 
 impl Trainer {
@@ -50,51 +56,106 @@ impl Trainer {
         let grads = Gradients::new(&params)?;
         let moments = Moments::new(&params)?;
         let rng = Rng::new(seed);
-        Ok(Trainer { model, params, grads, moments, rule, schedule, max_grad_norm, rng, step: 0 })
+        let scale = LossScale::of(params.dtype());
+        Ok(Trainer {
+            model,
+            params,
+            grads,
+            moments,
+            rule,
+            schedule,
+            max_grad_norm,
+            rng,
+            scale,
+            step: 0,
+            attempt: 0,
+        })
     }
 
-    /// Steps made so far.
+    /// Updates made so far.
     pub fn steps(&self) -> u64 {
         self.step
     }
 
-    /// One update. Fails with [`Kind::Diverged`], changing nothing, when the loss or a gradient is
-    /// not finite.
+    /// Steps tried so far, skipped ones included: which batch comes next.
+    pub fn attempts(&self) -> u64 {
+        self.attempt
+    }
+
+    /// One update, or none where a gradient overflowed and a smaller loss scale is left to try: that is
+    /// decided on the device. Fails with [`Kind::Diverged`], changing nothing, when the loss or, at the
+    /// smallest scale, a gradient is not finite.
     pub fn step(&mut self, batch: &Batch) -> Result<Step> {
         let step = self.step + 1;
+        self.attempt += 1;
         let device = self.params.device();
         let (input, targets) = Input::from_batch(batch, device)?;
         let row = self.model.vocab_size() * size_of::<f32>();
         let options = CrossEntropy { targets: batch.targets(), chunk: (LOGITS_BYTES / row).max(1) };
-        let rng = Rng { attempt: step, ..self.rng };
+        let rng = Rng { attempt: self.attempt, ..self.rng };
         let mut pass = Pass { dropout: Some(rng), ..Pass::new(&self.params) };
         let hidden = self.model.hidden(&input, &mut pass)?;
         let loss = self.model.loss(&hidden, &targets, options, &mut pass)?;
         drop(hidden);
-        let value = loss.item()?;
-        if !value.is_finite() {
-            return Err(diverged(step, "a finite loss", value));
-        }
+        let value = loss.detach();
+        let loss_scale = self.scale.factor();
         self.grads.clear();
-        backward(loss, Tensor::scalar(1.0, device)?, &mut self.grads)?;
+        backward(loss, Tensor::scalar(loss_scale, device)?, &mut self.grads)?;
         if self.step == 0 {
             self.grads.require_all()?;
         }
         let norm = self.grads.norm()?;
         let learning_rate = self.schedule.rate(step);
         let max_grad_norm = self.max_grad_norm;
-        let state = StepState { step, learning_rate, max_grad_norm, loss_scale: 1.0 };
+        let state = StepState { step, learning_rate, max_grad_norm, loss_scale };
         self.rule.step(&mut self.params, &self.grads, &mut self.moments, &norm, state)?;
-        let grad_norm = norm.item()?;
-        if !grad_norm.is_finite() {
-            return Err(diverged(step, "finite gradients", grad_norm));
+        // Only now does the host wait for the device.
+        let (loss, grad_norm) = (value.item()?, norm.item()? / loss_scale);
+        if !loss.is_finite() {
+            let first = first_not_finite(&*self.model, &self.params, &input, rng)?;
+            return Err(diverged(step, "a finite loss", format!("{loss}, {first}")));
         }
-        self.step = step;
-        Ok(Step { step, loss: value, grad_norm, learning_rate })
+        let skipped = !grad_norm.is_finite();
+        if !skipped {
+            self.scale.succeeded();
+            self.step = step;
+        } else if !self.scale.overflowed() {
+            return Err(diverged(step, "finite gradients", grad_norm.to_string()));
+        }
+        Ok(Step { step, loss, grad_norm, learning_rate, loss_scale, skipped })
     }
 }
 
-fn diverged(step: u64, expected: &str, found: f32) -> Error {
+/// Where in the model the numbers that are not finite begin, found by going through it once more.
+fn first_not_finite(
+    model: &dyn Model,
+    params: &Parameters,
+    input: &Input,
+    dropout: Rng,
+) -> Result<String> {
+    /// Keeps the first site that shows one.
+    struct Watch(Option<String>);
+    impl Probe for Watch {
+        fn wants(&self, site: &str) -> bool {
+            self.0.is_none() && site.starts_with("hidden.")
+        }
+        fn visit(&mut self, site: &str, x: Tensor) -> Result<Tensor> {
+            if !x.read()?.iter().all(|x| x.is_finite()) {
+                self.0 = Some(site.to_string());
+            }
+            Ok(x)
+        }
+    }
+    let mut watch = Watch(None);
+    let mut pass = Pass { dropout: Some(dropout), probe: Some(&mut watch), ..Pass::new(params) };
+    no_grad(|| model.hidden(input, &mut pass))?;
+    Ok(match watch.0 {
+        Some(site) => format!("not finite from {site} on"),
+        None => "every hidden state finite".into(),
+    })
+}
+
+fn diverged(step: u64, expected: &str, found: String) -> Error {
     let thing = format!("training step {step}");
     let found = format!("{found} (a smaller --learning-rate may help)");
     Error::new(Kind::Diverged, thing, expected, found)

@@ -65,9 +65,10 @@ fn train(dtype: DType, device: Device, steps: u64) -> (Vec<f32>, Vec<f32>) {
             losses.push(step.loss);
         }
     }
-    let values = trainer.params.segments().flat_map(|(param, _)| {
-        trainer.params.get(param).read().unwrap().to_vec()
-    });
+    let values = trainer
+        .params
+        .segments()
+        .flat_map(|(param, _)| trainer.params.get(param).read().unwrap().to_vec());
     let values = values.collect();
     (losses, values)
 }
@@ -93,7 +94,8 @@ fn sixteen_bit_training_tracks_the_cpu() {
     for (dtype, bound) in [(DType::F16, 1e-2), (DType::BF16, 5e-2)] {
         let (expected, _) = train(dtype, Device::Cpu, 20);
         let (found, _) = train(dtype, device, 20);
-        for (step, ((found, expected), wide)) in found.iter().zip(&expected).zip(&wide).enumerate() {
+        for (step, ((found, expected), wide)) in found.iter().zip(&expected).zip(&wide).enumerate()
+        {
             let what = format!("{dtype}, step {step}: {found}");
             assert!((found - expected).abs() <= bound, "{what}, on the CPU {expected}");
             assert!((found - wide).abs() <= 2.0 * bound, "{what}, in f32 {wide}");

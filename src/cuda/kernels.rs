@@ -27,6 +27,10 @@ macro_rules! sources {
 /// Every file of kernels. Each is compiled when one of its kernels is first launched.
 pub static MODULES: &[Module] = sources! {
     "accumulate"
+    "adamw"
+    "embedding"
+    "grad_norm"
+    "index"
 };
 
 /// What kernels include, by name.

@@ -1,7 +1,4 @@
 //! Reading at ids on CUDA; gradients in order, by sorted keys (`kernels/index.cu`).
-//!
-//! The card does not say which id was beyond its axis, as this would be waiting for it: such an id
-//! reads NaN (u32: the largest), and its gradient goes nowhere.
 
 use super::Scratch;
 use crate::error::{Error, Result};
@@ -141,8 +138,7 @@ fn add_runs(
             .arg(&scratch.partial)
             .arg(&scratch.keys[0]);
         let launch = if step == 0 { launch.arg(dy) } else { launch };
-        let launch =
-            launch.arg(word(n)?).arg(word(places)?).arg(inner as u64).arg(columns as u64);
+        let launch = launch.arg(word(n)?).arg(word(places)?).arg(inner as u64).arg(columns as u64);
         // SAFETY: dx is (outer, n, inner), dy (outer, places, inner), `partial` two rows of columns
         // for each chunk; destinations are compared with n, and only this kernel's block has a run.
         unsafe { launch.run()? };

@@ -1,7 +1,7 @@
 //! Whole models on CUDA: they train as on the CPU, in every storage, and write the same text. Without
 //! a card the kernels run under the emulator.
 
-use copla::cuda::emulator;
+use copla::cuda::emulator::{self, Checks};
 use copla::formats::safetensors::Weights;
 use copla::generate::{Settings, generate};
 use copla::models::decoder::{DropoutShares, Options};
@@ -25,7 +25,7 @@ fn cuda() -> Option<(MutexGuard<'static, ()>, Device)> {
     if std::env::var("COPLA_TEST_DEVICE").is_ok_and(|device| device == "cuda") {
         return Some((guard, Device::Cuda(0)));
     }
-    match emulator::start() {
+    match emulator::start(Checks::Off) {
         Ok(_) => Some((guard, Device::Cuda(0))),
         Err(error) if std::env::var_os("COPLA_REQUIRE_EMULATOR").is_none() => {
             eprintln!("skipped: {error}");

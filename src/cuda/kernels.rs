@@ -27,6 +27,7 @@ macro_rules! sources {
 /// Every file of kernels. Each is compiled when one of its kernels is first launched.
 pub static MODULES: &[Module] = sources! {
     "accumulate"
+    "adamw"
     "attention_backward"
     "attention_decode"
     "attention_forward"
@@ -36,7 +37,10 @@ pub static MODULES: &[Module] = sources! {
     "cross_entropy"
     "dropout"
     "elementwise"
+    "embedding"
     "extremum"
+    "grad_norm"
+    "index"
     "layer_norm"
     "layout"
     "linear"

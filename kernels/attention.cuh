@@ -22,13 +22,12 @@ struct Problem {
     u64 kv_sample, kv_head, kv_position;
     Draw draw;
     u64 first_sample;
-    u32 batch, time, past, heads, head_dim;
+    u32 time, past, heads, head_dim;
     f32 scale;
     u32 alibi;
-    // Words below this are dropped, the rest scaled by this; nothing is drawn when it is 0.
+    // Words below this are dropped, the rest scaled; nothing is drawn when it is 0.
     u32 threshold;
     f32 keep_scale;
-    u32 unused;
 };
 
 // One head of one sample, and where its rows begin. `at` counts heads, sample by sample.

@@ -3,6 +3,7 @@
 //! A CUBIN and not PTX: PTX of a newer toolkit is refused by an older driver. The cache's key is all
 //! that the result depends on, so nothing in it ever becomes wrong.
 
+use super::emulator;
 use super::kernels::{HEADERS, Module};
 use super::nvrtc::Nvrtc;
 use crate::error::Result;
@@ -16,6 +17,7 @@ const OPTIONS: [&str; 2] = ["--std=c++17", "-default-device"];
 pub(super) fn cubin(nvrtc: &Nvrtc, module: &Module, capability: u32) -> Result<Vec<u8>> {
     let mut options: Vec<String> = OPTIONS.map(String::from).into();
     options.push(format!("--gpu-architecture=sm_{capability}"));
+    options.extend(emulator::compiler_option());
     let mut hasher = DefaultHasher::new();
     let compiler = (&nvrtc.library.path, nvrtc.library.version);
     (module.source, HEADERS, &options, compiler).hash(&mut hasher);

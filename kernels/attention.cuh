@@ -52,6 +52,23 @@ template <class S> struct Head {
     }
 };
 
+// A head, with what its forward left and the gradient that arrives.
+template <class S> struct BackwardHead : Head<S> {
+    const S* dy;
+    const f32 *lse, *along;
+    u64 dy_stride, start;  // `start`: of the head's queries in dqkv
+
+    __device__ BackwardHead(const Problem& p, u32 at, const S* qkv, const S* dy_all, const f32* lse_all,
+                        const f32* along_all, const u32* first)
+        : Head<S>(p, at, qkv, qkv + p.heads * p.head_dim, qkv + 2 * p.heads * p.head_dim, first) {
+        dy_stride = (u64)p.heads * p.head_dim;
+        dy = dy_all + this->sample * (u64)p.time * dy_stride + this->head * p.head_dim;
+        lse = lse_all + at * (u64)p.time;
+        along = along_all + at * (u64)p.time;
+        start = this->q - qkv;
+    }
+};
+
 // ALiBi's slope: Press et al., "Train Short, Test Long" (2022), and `build_alibi_tensor` of
 // `transformers` where the number of heads is no power of two.
 __device__ __forceinline__ f32 alibi_slope(u32 head, u32 heads) {

@@ -18,7 +18,12 @@ constexpr size_t CELL_BYTES = 2;
 // Who accessed a cell, and when. The flags say that others did too in the same span of time, which
 // `thread` would hide: other lanes of its warp, other warps of its block, other blocks.
 struct Access {
-    enum Kind { READ, WRITE, ATOMIC, PROBE /* a write that is not recorded */ };
+    enum Kind {
+        READ,
+        WRITE,
+        ATOMIC,
+        PROBE  // a write that is not recorded
+    };
 
     uint64_t time : 48;  // 0: never
     uint64_t thread : 10;

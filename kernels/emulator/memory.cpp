@@ -22,8 +22,8 @@ void unmap(void* address, size_t bytes) {
 }
 
 void Memory::reserve() {
-    void* range = mmap(nullptr, PAGE * PAGES, PROT_NONE,
-                       MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    void* range =
+        mmap(nullptr, PAGE * PAGES, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     owner = static_cast<Region**>(map_lazily(PAGES * sizeof(Region*)));
     if (range == MAP_FAILED || !owner) return;
     base = reinterpret_cast<uintptr_t>(range);

@@ -14,8 +14,9 @@ struct Region {
     uintptr_t begin = 0, end = 0;
     bool shared = false;
     std::string name;
-    Cell* cells = nullptr;             // made when first looked at
-    unsigned char* written = nullptr;  // global memory: a bit for two bytes that the host has written
+    Cell* cells = nullptr;  // made when first looked at
+    unsigned char* written =
+        nullptr;  // global memory: a bit for two bytes that the host has written
 
     bool holds(uintptr_t address, size_t bytes) const {
         return address >= begin && address <= end && bytes <= end - address;

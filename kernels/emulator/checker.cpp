@@ -71,16 +71,15 @@ void checker_knows(const void* owner, std::vector<Region> shared, uintptr_t begi
     files.push_back({owner, std::move(shared), begin, end});
 }
 
-static size_t cells_of(size_t bytes) { return bytes / CELL_BYTES + 1; }
+size_t cells_of(const Region& region) { return region.room / CELL_BYTES + 1; }
 
-static Cell* make_cells(size_t bytes) {
-    return static_cast<Cell*>(map_lazily(cells_of(bytes) * sizeof(Cell)));
+static void make_cells(Region& region) {
+    region.cells = static_cast<Cell*>(map_lazily(cells_of(region) * sizeof(Cell)));
 }
 
 void forget_cells(Region& region) {
-    const size_t cells = cells_of(region.end - region.begin);
-    unmap(region.cells, cells * sizeof(Cell));
-    unmap(region.written, cells / 8 + 1);
+    unmap(region.cells, cells_of(region) * sizeof(Cell));
+    unmap(region.written, cells_of(region) / 8 + 1);
     region.cells = nullptr;
     region.written = nullptr;
 }
@@ -111,7 +110,8 @@ void checker_starts_launch() {
         dynamic_shared.shared = true;
         dynamic_shared.name = "the dynamic shared memory";
         dynamic_shared.begin = reinterpret_cast<uintptr_t>(block.dynamic_shared);
-        dynamic_shared.cells = make_cells(MOST_SHARED_BYTES);
+        dynamic_shared.room = MOST_SHARED_BYTES;
+        make_cells(dynamic_shared);
     }
     dynamic_shared.end = dynamic_shared.begin + block.launch->shared_bytes;
 }
@@ -133,7 +133,7 @@ static std::string place(void* return_address) {
         line[strcspn(line, " \n")] = 0;  // newlines, and "(discriminator 2)"
         const char* slash = strrchr(line, '/');
         const char* name = slash ? slash + 1 : line;
-        if (strstr(name, "emulator.h")) continue;
+        if (!strncmp(name, "emulator.h", 10) || !strncmp(name, "intrinsics.h", 12)) continue;
         all += (all.empty() ? "" : " in ") + std::string(name);
     }
     pclose(lines);
@@ -164,7 +164,7 @@ static void fault_race(const Region& region, uintptr_t address, Access::Kind kin
 template <class Where>
 static void check_cells(Region& region, uintptr_t address, size_t bytes, Access::Kind kind,
                         Where where) {
-    if (!region.cells) region.cells = make_cells(region.end - region.begin);
+    if (!region.cells) make_cells(region);
     // Shared memory begins with its block, global memory may be left from earlier launches.
     const uint64_t since = region.shared ? block_start : launch_start;
     size_t i = (address - region.begin) / CELL_BYTES;

@@ -45,6 +45,7 @@ void checker_starts_block();
 void checker_passes_barrier();
 void checker_synchronises(Warp& warp);
 
+size_t cells_of(const Region& region);
 void forget_cells(Region& region);
 
 // The static shared variables and the constants of a kernel file that was loaded or unloaded.

@@ -138,6 +138,15 @@ int cuMemAllocAsync(uintptr_t* address, size_t bytes, void*) { return allocate(a
 int cuMemFree_v2(uintptr_t address) { return and_wait(release(address, nullptr)); }
 int cuMemFreeAsync(uintptr_t address, void* stream) { return release(address, stream); }
 
+// Of an allocation, only `bytes` bytes from its begin are valid from here on in the stream, and
+// they are unwritten: for programs that keep freed memory and give it out again themselves.
+int copla_emulator_lend(uintptr_t address, size_t bytes, void* stream) {
+    const Call call;
+    if (!call) return call.result;
+    if (!memory.make_room(address, bytes)) return INVALID_VALUE;
+    return submit(stream, [=] { return memory.lend(address, bytes) ? SUCCESS : INVALID_VALUE; });
+}
+
 int cuMemHostAlloc(void** address, size_t bytes, unsigned) {
     const Call call;
     if (!call) return call.result;

@@ -52,7 +52,8 @@ static std::vector<Region> shared_variables(const char* image, uintptr_t base) {
                 continue;
             Region region;
             region.begin = base + symbol.st_value;
-            region.end = region.begin + symbol.st_size;
+            region.room = symbol.st_size;
+            region.end = region.begin + region.room;
             region.shared = true;
             region.name = "shared variable " + demangled(name);
             variables.push_back(region);

@@ -61,6 +61,12 @@ impl Dropout {
         }
     }
 
+    /// The key and the attempt of the words, the threshold below which one drops, and the scale of
+    /// what is kept: what a kernel needs to draw the same mask.
+    pub(super) fn draw(&self) -> (u64, u64, u32, f32) {
+        (self.key, self.rng.attempt, self.threshold, self.scale)
+    }
+
     /// The first sample of this micro-batch in the effective batch.
     pub(super) fn first_sample(&self) -> u64 {
         self.rng.first_sample

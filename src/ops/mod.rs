@@ -49,6 +49,7 @@ pub mod sample;
 pub mod softmax;
 
 mod gemm;
+mod pointwise;
 mod strides;
 #[cfg(test)]
 mod testing;

@@ -44,6 +44,12 @@ int cublasGetVersion_v2(void*, int* version) {
     return STATUS_SUCCESS;
 }
 
+// MAJOR, MINOR and PATCH of 13.0.0, by their numbers in library_types.h.
+int cublasGetProperty(int which, int* value) {
+    *value = which == 0 ? 13 : 0;
+    return STATUS_SUCCESS;
+}
+
 int cublasSetStream_v2(void* handle, void* stream) {
     handle_of(handle).stream = stream;
     return STATUS_SUCCESS;

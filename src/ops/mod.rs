@@ -94,10 +94,6 @@ fn joint_dtype(a: &Tensor, b: &Tensor) -> DType {
     if a.dtype() == b.dtype() { a.dtype() } else { DType::F32 }
 }
 
-fn unported(op: &str) -> Error {
-    Error::shape(op, "a CUDA side", "none yet")
-}
-
 /// Checks that `x` holds f32, f16 or bf16 numbers.
 fn expect_float(op: &str, name: &str, x: &Tensor) -> Result<()> {
     if x.dtype().is_float() {

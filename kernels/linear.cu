@@ -93,7 +93,7 @@ struct GeluErf {
     }
 };
 
-// u and y are (rows, width), bias (width) or null; y is not touched by Identity. y sees u as stored.
+// u and y are (rows, width), bias is (width); bias may be null, and y is for Identity.
 template <class T, class A>
 __device__ __forceinline__ void finish(T* y, T* u, const T* bias, u32 rows, u32 width) {
     constexpr int N = PACK<T>;
@@ -106,7 +106,7 @@ __device__ __forceinline__ void finish(T* y, T* u, const T* bias, u32 rows, u32 
         load(x, u + row * width, first, width, packed);
         if (bias) {
 #pragma unroll
-            for (int j = 0; j < N; j++) x[j] = rounded<T>(x[j] + b[j]);
+            for (int j = 0; j < N; j++) x[j] += b[j];
             store(u + row * width, x, first, width, packed);
         }
         if (y) {

@@ -3,6 +3,7 @@
 //! A CUBIN and not PTX: PTX of a newer toolkit is refused by an older driver. The cache's key is all
 //! that the result depends on, so nothing in it ever becomes wrong.
 
+use super::emulator;
 use super::kernels::{HEADERS, Module};
 use super::nvrtc::Nvrtc;
 use crate::error::Result;
@@ -18,6 +19,7 @@ pub(super) fn cubin(nvrtc: &Nvrtc, module: &Module, capability: u32) -> Result<V
     // A card runs the code of older ones of its generation, where NVRTC does not know it by name.
     let target = nvrtc.target(capability).unwrap_or(capability);
     options.push(format!("--gpu-architecture=sm_{target}"));
+    options.extend(emulator::compiler_option());
     let mut hasher = DefaultHasher::new();
     let compiler = (&nvrtc.library.path, nvrtc.library.version);
     (module.source, HEADERS, &options, compiler).hash(&mut hasher);

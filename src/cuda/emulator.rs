@@ -34,15 +34,32 @@ pub enum Order {
     Random(u64),
 }
 
+/// What is looked at while kernels run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Checks {
+    /// Only that accesses by the driver stay within memory: fast.
+    Off,
+    /// Every access of every thread: races, barriers, bounds, reads of what was never written.
+    On,
+}
+
 /// The emulator of this process.
 pub struct Emulator {
     driver: Library,
+    checks: Checks,
 }
 
-/// Makes the emulator this process's CUDA and opens it. Fails, with one line, where there is no g++
-/// or where the process has another CUDA already.
-pub fn start() -> Result<&'static Emulator> {
-    static STARTED: OnceLock<Emulator> = OnceLock::new();
+static STARTED: OnceLock<Emulator> = OnceLock::new();
+
+/// The option of its NVRTC that NVIDIA's does not have.
+pub(super) fn compiler_option() -> Option<String> {
+    let emulator = STARTED.get()?;
+    (emulator.checks == Checks::On).then(|| "--checked".to_string())
+}
+
+/// Makes the emulator this process's CUDA and opens it; what the first caller says of checks stands.
+/// Fails, with one line, where there is no g++ or where the process has another CUDA already.
+pub fn start(checks: Checks) -> Result<&'static Emulator> {
     if let Some(emulator) = STARTED.get() {
         return Ok(emulator);
     }
@@ -52,7 +69,7 @@ pub fn start() -> Result<&'static Emulator> {
     // SAFETY: our own library, whose constructors only fill tables of its own.
     let driver = unsafe { Library::new(&path) }
         .map_err(|e| failed(&folder, "a library that opens", e.to_string()))?;
-    Ok(STARTED.get_or_init(|| Emulator { driver }))
+    Ok(STARTED.get_or_init(|| Emulator { driver, checks }))
 }
 
 impl Emulator {

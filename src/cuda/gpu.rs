@@ -188,8 +188,9 @@ impl Gpu {
     }
 
     /// Whether everything is there that computing on this card needs.
-    pub fn check(&self) -> Result<()> {
-        self.compiler().map(|_| ())
+    pub fn check(&'static self) -> Result<()> {
+        self.compiler()?;
+        self.blas().map(|_| ())
     }
 
     /// Waits until all that was asked of the card is done.

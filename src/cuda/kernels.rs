@@ -27,12 +27,25 @@ macro_rules! sources {
 /// Every file of kernels. Each is compiled when one of its kernels is first launched.
 pub static MODULES: &[Module] = sources! {
     "accumulate"
+    "attention_backward"
+    "attention_decode"
+    "attention_forward"
+    "cross_entropy"
+    "elementwise"
+    "extremum"
+    "layer_norm"
+    "linear"
+    "reduce"
+    "sample"
+    "softmax"
 };
 
 /// What kernels include, by name.
 pub static HEADERS: &[(&str, &str)] = &[
+    ("attention.cuh", include_str!("../../kernels/attention.cuh")),
     ("common.cuh", include_str!("../../kernels/common.cuh")),
     ("philox.cuh", include_str!("../../kernels/philox.cuh")),
+    ("pointwise.cuh", include_str!("../../kernels/pointwise.cuh")),
 ];
 
 /// The functions of one card that were asked for so far.

@@ -138,7 +138,8 @@ impl Decoder {
         Ok(Decoder { options, tokens, positions, blocks, last_norm })
     }
 
-    /// The state after the last norm: [batch, time, width]. Shows `hidden.i`, the residual stream
+    /// The state after the last norm: [batch, time, width], stored as the parameters are; the residual
+    /// stream before it is f32 always, as it is summed over all layers. Shows `hidden.i`, the residual stream
     /// before block i (the last one normed, as `transformers` counts them), and `attention.i`.
     pub fn hidden(&self, input: &Input, pass: &mut Pass) -> Result<Tensor> {
         let shares = self.options.dropout;
@@ -188,9 +189,9 @@ impl Decoder {
         drop_out(added, dropout.residual, site(i, Place::AttentionOut), pass)
     }
 
-    /// [..., width] → [..., vocab], by the token embedding.
+    /// [..., width] → [..., vocab] in f32, by the token embedding.
     pub fn logits(&self, hidden: &Tensor, pass: &mut Pass) -> Result<Tensor> {
-        hidden.linear(&pass.params.get(self.tokens), None, Activation::Identity)
+        hidden.linear_f32(&pass.params.get(self.tokens))
     }
 
     /// The loss of `targets` [batch, time] given `hidden` [batch, time, width].

@@ -48,6 +48,7 @@ pub mod reduce;
 pub mod sample;
 pub mod softmax;
 
+mod gemm;
 mod strides;
 #[cfg(test)]
 mod testing;

@@ -1,7 +1,7 @@
 //! How operations are proven: PyTorch float64 goldens on every device, finite differences, and the
 //! CPU's results against those of kernels.
 
-use crate::cuda::emulator::{self, Order};
+use crate::cuda::emulator::{self, Checks, Order};
 use crate::dtype::DType;
 use crate::error::Result;
 use crate::tensor::{Device, Gradients, Group, Layout, Param, Tensor, backward};
@@ -88,7 +88,7 @@ pub fn on_cuda(body: impl Fn(Device)) {
     if std::env::var("COPLA_TEST_DEVICE").is_ok_and(|device| device == "cuda") {
         return body(Device::Cuda(0));
     }
-    let emulator = match emulator::start() {
+    let emulator = match emulator::start(Checks::On) {
         Ok(emulator) => emulator,
         Err(error) if std::env::var_os("COPLA_REQUIRE_EMULATOR").is_none() => {
             return eprintln!("skipped: {error}");

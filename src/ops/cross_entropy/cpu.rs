@@ -1,6 +1,6 @@
 //! Linear-cross-entropy on the CPU: products by GEMM, rows of the vocabulary in parallel.
 
-use super::IGNORE;
+use super::{IGNORE, Scale};
 use crate::cpu::{Mat, MatMut, for_rows, for_rows2, gemm, math, simd, vectorized};
 use crate::error::{Error, Result};
 use crate::tensor::{Buffer, Tensor, ViewMut};
@@ -14,15 +14,15 @@ pub(super) fn logits(
     mut logits: ViewMut,
     hidden: &Tensor,
     weight: &Tensor,
-    at: Range<usize>,
+    at: &Range<usize>,
 ) -> Result<()> {
     let (vocab, width) = (weight.dims()[0], weight.dims()[1]);
     let (hidden, weight) = (hidden.read()?, weight.read()?);
     let hidden = Mat::new(&hidden[at.start * width..at.end * width], at.len(), width);
-    let logits = &mut logits.slice::<f32>()?[..at.len() * vocab];
-    let logits = MatMut::new(logits, at.len(), vocab);
-    gemm(1.0, hidden, Mat::new(&weight, vocab, width).t(), 0.0, logits);
-    Ok(())
+    logits.write(|logits| {
+        let logits = MatMut::new(logits, at.len(), vocab);
+        gemm(1.0, hidden, Mat::new(&weight, vocab, width).t(), 0.0, logits);
+    })
 }
 
 /// Per row of `at`: log Σ exp of its logits, and its loss (0 where the target is ignored).
@@ -31,9 +31,9 @@ pub(super) fn losses(
     logits: &Buffer,
     vocab: usize,
     targets: &Tensor,
-    at: Range<usize>,
+    at: &Range<usize>,
 ) -> Result<()> {
-    let (logits, targets) = (logits.slice::<f32>()?, targets.slice::<u32>()?);
+    let (logits, targets) = (logits.read()?, targets.slice::<u32>()?);
     let beyond = |&&target: &&u32| target != IGNORE && target as usize >= vocab;
     if let Some(target) = targets[at.clone()].iter().find(beyond) {
         let expected = format!("below the vocabulary's {vocab}");
@@ -77,13 +77,13 @@ pub(super) fn to_gradient(
     vocab: usize,
     lse: &Buffer,
     targets: &Tensor,
-    scale: f32,
-    at: Range<usize>,
+    scale: &Scale,
+    at: &Range<usize>,
 ) -> Result<()> {
-    let logits = &mut logits.slice::<f32>()?[..at.len() * vocab];
+    let scale = scale.dloss.item()? / scale.targets as f32;
     let lse = &lse.slice::<f32>()?[at.clone()];
-    let targets = &targets.slice::<u32>()?[at];
-    for_rows(logits, vocab, vocab * COST, |first, rows| {
+    let targets = &targets.slice::<u32>()?[at.clone()];
+    let rows = |first: usize, rows: &mut [f32]| {
         for (i, row) in rows.chunks_exact_mut(vocab).enumerate() {
             let (lse, target) = (lse[first + i], targets[first + i]);
             if target == IGNORE {
@@ -100,23 +100,24 @@ pub(super) fn to_gradient(
             );
             row[target as usize] -= scale;
         }
-    });
-    Ok(())
+    };
+    logits.update(|logits| for_rows(logits, vocab, vocab * COST, rows))
 }
 
-/// dhidden[at] = dlogits·W.
-pub(super) fn dhidden(
+/// dhidden[at] = beta·dhidden[at] + dlogits·W.
+pub(super) fn add_dhidden(
     mut dhidden: ViewMut,
+    beta: f32,
     dlogits: &Buffer,
     weight: &Tensor,
-    at: Range<usize>,
+    at: &Range<usize>,
 ) -> Result<()> {
     let (vocab, width) = (weight.dims()[0], weight.dims()[1]);
-    let weight = weight.read()?;
-    let dlogits = Mat::new(&dlogits.slice::<f32>()?[..at.len() * vocab], at.len(), vocab);
-    dhidden.range(at.start * width, at.len() * width).write(|dhidden| {
+    let (weight, dlogits) = (weight.read()?, dlogits.read()?);
+    let dlogits = Mat::new(&dlogits[..at.len() * vocab], at.len(), vocab);
+    dhidden.range(at.start * width, at.len() * width).update(|dhidden| {
         let dhidden = MatMut::new(dhidden, at.len(), width);
-        gemm(1.0, dlogits, Mat::new(&weight, vocab, width), 0.0, dhidden);
+        gemm(1.0, dlogits, Mat::new(&weight, vocab, width), beta, dhidden);
     })
 }
 
@@ -126,13 +127,13 @@ pub(super) fn add_dweight(
     beta: f32,
     dlogits: &Buffer,
     hidden: &Tensor,
-    at: Range<usize>,
+    at: &Range<usize>,
 ) -> Result<()> {
     let width = hidden.dims()[1];
     let vocab = dweight.len() / width.max(1);
-    let hidden = hidden.read()?;
+    let (hidden, dlogits) = (hidden.read()?, dlogits.read()?);
     let hidden = Mat::new(&hidden[at.start * width..at.end * width], at.len(), width);
-    let dlogits = Mat::new(&dlogits.slice::<f32>()?[..at.len() * vocab], at.len(), vocab);
+    let dlogits = Mat::new(&dlogits[..at.len() * vocab], at.len(), vocab);
     dweight.update(|dweight| {
         gemm(1.0, dlogits.t(), hidden, beta, MatMut::new(dweight, vocab, width));
     })

@@ -8,10 +8,12 @@
 //!
 //! The logits of a whole batch are the largest tensor of a training step, so rows go in chunks: with
 //! one chunk the logits are kept and turned into their gradient in place; with more they are made
-//! again for backward, one chunk at a time. Equals `torch.nn.functional.cross_entropy` of a linear
+//! again for backward, one chunk at a time. They are stored like `hidden`, but where no gradient is
+//! wanted in f32, so that an evaluation does not round them. Equals `torch.nn.functional.cross_entropy` of a linear
 //! map with `reduction="sum"`, divided by `targets`; [`IGNORE`] is its `ignore_index`.
 
 mod cpu;
+mod cuda;
 #[cfg(test)]
 mod tests;
 
@@ -19,7 +21,7 @@ use super::{expect_dims, expect_float, expect_ids, same_device};
 use crate::dtype::DType;
 use crate::error::{Error, Result};
 use crate::shape::Shape;
-use crate::tensor::{Buffer, Device, Op, Sink, Tensor};
+use crate::tensor::{Buffer, Device, Op, Sink, Tensor, grad_enabled};
 use std::ops::Range;
 
 pub use crate::text::batches::IGNORE;
@@ -53,24 +55,29 @@ impl Tensor {
     ) -> Result<Tensor> {
         let (device, rows, vocab) = check(self, weight, targets, options)?;
         let chunk = options.chunk.min(rows.max(1));
-        let mut logits = Buffer::new(device, DType::F32, chunk * vocab)?;
+        let wants_gradient = grad_enabled() && (self.edge().is_some() || weight.edge().is_some());
+        let dtype = if wants_gradient { self.dtype() } else { DType::F32 };
+        let mut logits = Buffer::new(device, dtype, chunk * vocab)?;
         let mut lse = Buffer::new(device, DType::F32, rows)?;
         let mut losses = Buffer::new(device, DType::F32, rows)?;
         for at in chunks(rows, chunk) {
+            let here = logits.range_mut(0, at.len() * vocab);
             match device {
-                Device::Cpu => {
-                    cpu::logits(logits.view_mut(), self, weight, at.clone())?;
-                    let out = [lse.view_mut(), losses.view_mut()];
-                    cpu::losses(out, &logits, vocab, targets, at)?
-                }
-                Device::Cuda(_) => return Err(super::unported("cross_entropy")),
+                Device::Cpu => cpu::logits(here, self, weight, &at)?,
+                Device::Cuda(_) => cuda::logits(here, self, weight, &at)?,
+                Device::Meta => {}
+            }
+            let out = [lse.view_mut(), losses.view_mut()];
+            match device {
+                Device::Cpu => cpu::losses(out, &logits, vocab, targets, &at)?,
+                Device::Cuda(_) => cuda::losses(out, &logits, vocab, targets, &at)?,
                 Device::Meta => {}
             }
         }
         let mut loss = Buffer::new(device, DType::F32, 1)?;
         match device {
             Device::Cpu => cpu::mean(loss.view_mut(), &losses, options.targets)?,
-            Device::Cuda(_) => return Err(super::unported("cross_entropy")),
+            Device::Cuda(_) => cuda::mean(loss.view_mut(), &losses, options.targets)?,
             Device::Meta => {}
         }
         let kept = (chunk >= rows).then_some(logits);
@@ -122,43 +129,56 @@ struct LinearCrossEntropy {
     options: CrossEntropy,
 }
 
+/// dloss / targets: what every gradient is multiplied by. dloss is on the device, where the loss is.
+struct Scale {
+    dloss: Tensor,
+    targets: usize,
+}
+
 impl Op for LinearCrossEntropy {
     fn backward(self: Box<Self>, dloss: Tensor, to: &mut Sink) -> Result<()> {
         let Self { hidden, weight, targets, lse, kept, options } = *self;
         let device = hidden.device();
         let (rows, vocab) = (hidden.dims()[0], weight.dims()[0]);
+        let scale = Scale { dloss, targets: options.targets };
         let again = kept.is_none();
         let mut logits = match kept {
             Some(logits) => logits,
-            None => Buffer::new(device, DType::F32, options.chunk * vocab)?,
+            None => Buffer::new(device, hidden.dtype(), options.chunk * vocab)?,
         };
-        let wants_hidden = to.wants(0);
-        let mut dhidden = Buffer::new(device, hidden.dtype(), hidden.numel())?;
+        // Each chunk writes rows of its own: what to multiply them by is what the first was told.
+        let mut beta_of_hidden = None;
         for at in chunks(rows, options.chunk) {
-            match device {
-                Device::Cpu => {
-                    if again {
-                        cpu::logits(logits.view_mut(), &hidden, &weight, at.clone())?;
-                    }
-                    let scale = dloss.item()? / options.targets as f32;
-                    let dlogits = logits.view_mut();
-                    cpu::to_gradient(dlogits, vocab, &lse, &targets, scale, at.clone())?;
-                    if wants_hidden {
-                        cpu::dhidden(dhidden.view_mut(), &logits, &weight, at.clone())?;
-                    }
+            if again {
+                let here = logits.range_mut(0, at.len() * vocab);
+                match device {
+                    Device::Cpu => cpu::logits(here, &hidden, &weight, &at)?,
+                    Device::Cuda(_) => cuda::logits(here, &hidden, &weight, &at)?,
+                    Device::Meta => {}
                 }
-                Device::Cuda(_) => return Err(super::unported("cross_entropy")),
+            }
+            let here = logits.range_mut(0, at.len() * vocab);
+            match device {
+                Device::Cpu => cpu::to_gradient(here, vocab, &lse, &targets, &scale, &at)?,
+                Device::Cuda(_) => cuda::to_gradient(here, vocab, &lse, &targets, &scale, &at)?,
                 Device::Meta => {}
+            }
+            if let Some((dhidden, beta)) = to.slot(0, &hidden)? {
+                let beta = *beta_of_hidden.get_or_insert(beta);
+                match device {
+                    Device::Cpu => cpu::add_dhidden(dhidden, beta, &logits, &weight, &at)?,
+                    Device::Cuda(_) => cuda::add_dhidden(dhidden, beta, &logits, &weight, &at)?,
+                    Device::Meta => {}
+                }
             }
             if let Some((dweight, beta)) = to.slot(1, &weight)? {
                 match device {
-                    Device::Cpu => cpu::add_dweight(dweight, beta, &logits, &hidden, at)?,
-                    Device::Cuda(_) => return Err(super::unported("cross_entropy")),
+                    Device::Cpu => cpu::add_dweight(dweight, beta, &logits, &hidden, &at)?,
+                    Device::Cuda(_) => cuda::add_dweight(dweight, beta, &logits, &hidden, &at)?,
                     Device::Meta => {}
                 }
             }
         }
-        drop(logits);
-        to.give(0, Tensor::new(dhidden, *hidden.shape()))
+        Ok(())
     }
 }

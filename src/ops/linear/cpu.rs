@@ -17,9 +17,11 @@ macro_rules! mat {
     };
 }
 
-/// u = x·Wᵀ + bias.
+/// u = x·Wᵀ + bias, and y = activation(u) where there is a y.
 pub(super) fn affine(
     mut u: ViewMut,
+    y: Option<ViewMut>,
+    activation: Activation,
     x: &Tensor,
     weight: &Tensor,
     bias: Option<&Tensor>,
@@ -36,24 +38,24 @@ pub(super) fn affine(
                 rows.chunks_exact_mut(outputs).for_each(|row| row.copy_from_slice(&bias));
             });
         }
-        let u = MatMut::new(u, x.shape().rows(), outputs);
-        gemm(1.0, mat!(&x_values, x), mat!(&w_values, weight).t(), beta, u);
-    })
+        let product = MatMut::new(&mut *u, x.shape().rows(), outputs);
+        gemm(1.0, mat!(&x_values, x), mat!(&w_values, weight).t(), beta, product);
+        y.map_or(Ok(()), |y| activate(y, u, activation))
+    })?
 }
 
-pub(super) fn activate(mut y: ViewMut, u: &Tensor, activation: Activation) -> Result<()> {
-    let u = u.read()?;
+fn activate(mut y: ViewMut, u: &[f32], activation: Activation) -> Result<()> {
     y.write(|y| match activation {
-        Activation::Identity => y.copy_from_slice(&u),
+        Activation::Identity => y.copy_from_slice(u),
         Activation::GeluTanh => map(
             y,
-            &u,
+            u,
             #[inline(always)]
             |_, u| math::gelu_tanh(u),
         ),
         Activation::GeluErf => map(
             y,
-            &u,
+            u,
             #[inline(always)]
             |_, u| math::gelu_erf(u),
         ),

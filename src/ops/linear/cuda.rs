@@ -1,9 +1,10 @@
 //! Linear on a card: products by cuBLAS, and the kernels of `linear.cu` around them.
 
-use super::Activation;
+use super::{Activation, rows_of_part};
+use crate::dtype::DType;
 use crate::error::Result;
-use crate::ops::gemm::{Mat, MatMut, gemm, gemm_then};
-use crate::tensor::{Buffer, Tensor, ViewMut};
+use crate::ops::gemm::{Elements, Mat, MatMut, gemm, gemm_then};
+use crate::tensor::{Tensor, ViewMut};
 
 /// As in `linear.cu`.
 const THREADS: usize = 256;
@@ -21,8 +22,8 @@ fn name(activation: Activation) -> &'static str {
 }
 
 /// Blocks along the columns: a warp takes 512 bytes of a row.
-fn tiles(x: &Tensor) -> usize {
-    (x.shape().last_dim() * x.dtype().size()).div_ceil(512)
+fn tiles(width: usize, dtype: DType) -> usize {
+    (width * dtype.size()).div_ceil(512)
 }
 
 /// u = x·Wᵀ + bias, and y = activation(u) where there is a y.
@@ -50,10 +51,9 @@ pub(super) fn affine(
         return Ok(());
     }
     let gpu = u.gpu()?;
-    let tiles = (outputs * u.dtype().size()).div_ceil(512);
     let launch = gpu
         .kernel("linear", format!("linear_finish_{}_{}", name(activation), u.dtype()))
-        .grid(tiles, rows.div_ceil(WARPS).min(ROW_BLOCKS), 1)
+        .grid(tiles(outputs, u.dtype()), rows.div_ceil(WARPS).min(ROW_BLOCKS), 1)
         .block(THREADS)
         .arg(y.as_ref())
         .arg(&u)
@@ -88,4 +88,43 @@ pub(super) fn add_dx(mut dx: ViewMut, beta: f32, du: &Tensor, weight: &Tensor) -
 pub(super) fn add_dweight(mut dweight: ViewMut, beta: f32, du: &Tensor, x: &Tensor) -> Result<()> {
     let dims = [du.shape().last_dim(), x.shape().last_dim()];
     gemm(1.0, Mat::of(du)?.t(), Mat::of(x)?, beta, MatMut::new(&mut dweight, 0, dims)?)
+}
+
+/// sums = beta·sums + Σ_rows x, by way of the sums of the rows' parts where there are several.
+pub(super) fn add_column_sums(
+    sums: ViewMut,
+    partial: ViewMut,
+    beta: f32,
+    x: &Tensor,
+) -> Result<()> {
+    let ([rows, width], part) = ([x.shape().rows(), x.shape().last_dim()], rows_of_part(x));
+    let parts = rows.div_ceil(part);
+    if parts <= 1 {
+        return sum_parts(&sums, beta, x, [rows, width], part);
+    }
+    sum_parts(&partial, 0.0, x, [rows, width], part)?;
+    sum_parts(&sums, beta, &partial, [parts, width], parts)
+}
+
+/// Each row of `sums` = beta·itself + the sum of its `part` rows of x; one row, where x has fewer.
+fn sum_parts(
+    sums: &ViewMut,
+    beta: f32,
+    x: &impl Elements,
+    [rows, width]: [usize; 2],
+    part: usize,
+) -> Result<()> {
+    let launch = sums
+        .gpu()?
+        .kernel("linear", format!("linear_column_sums_{}_{}", x.dtype(), sums.dtype()))
+        .grid(tiles(width, x.dtype()), rows.div_ceil(part).max(1), 1)
+        .block(THREADS)
+        .arg(sums)
+        .arg(x)
+        .arg(rows as u32)
+        .arg(width as u32)
+        .arg(part as u32)
+        .arg(beta);
+    // SAFETY: x has rows·width numbers, and the sums a row for each part: `partial_sums` counted them.
+    unsafe { launch.run() }
 }

@@ -9,10 +9,12 @@
 //! `torch.nn.functional.linear` followed by `gelu`.
 
 mod cpu;
+mod cuda;
 #[cfg(test)]
 mod tests;
 
 use super::{expect_dims, expect_float, same_device};
+use crate::dtype::DType;
 use crate::error::{Error, Result};
 use crate::shape::Shape;
 use crate::tensor::{Buffer, Device, Op, Sink, Tensor};
@@ -43,36 +45,48 @@ impl Tensor {
         bias: Option<&Tensor>,
         activation: Activation,
     ) -> Result<Tensor> {
+        self.affine(weight, bias, activation, self.dtype())
+    }
+
+    /// `self·weightᵀ` in f32 whatever type stores the factors: for logits that are compared or drawn
+    /// from, of which 16 bits would make many equal.
+    pub fn linear_f32(&self, weight: &Tensor) -> Result<Tensor> {
+        self.affine(weight, None, Activation::Identity, DType::F32)
+    }
+
+    fn affine(
+        &self,
+        weight: &Tensor,
+        bias: Option<&Tensor>,
+        activation: Activation,
+        dtype: DType,
+    ) -> Result<Tensor> {
         let (device, shape) = check(self, weight, bias)?;
-        let mut u = Buffer::new(device, self.dtype(), shape.numel())?;
+        let mut u = Buffer::new(device, dtype, shape.numel())?;
+        let mut y = match activation {
+            Activation::Identity => None,
+            Activation::GeluTanh | Activation::GeluErf => {
+                Some(Buffer::new(device, dtype, shape.numel())?)
+            }
+        };
+        let to_y = y.as_mut().map(Buffer::view_mut);
         match device {
-            Device::Cpu => cpu::affine(u.view_mut(), self, weight, bias)?,
-            Device::Cuda(_) => return Err(super::unported("linear")),
+            Device::Cpu => cpu::affine(u.view_mut(), to_y, activation, self, weight, bias)?,
+            Device::Cuda(_) => cuda::affine(u.view_mut(), to_y, activation, self, weight, bias)?,
             Device::Meta => {}
         }
         let u = Tensor::new(u, shape);
-        let y = match activation {
-            Activation::Identity => u.clone(),
-            _ => u.activate(activation)?,
+        let (y, activated) = match y {
+            None => (u, None),
+            Some(y) => (Tensor::new(y, shape), Some((u, activation))),
         };
         let inputs: Vec<&Tensor> = [self, weight].into_iter().chain(bias).collect();
         Ok(y.with_history(&inputs, || Linear {
             x: self.detach(),
             weight: weight.detach(),
             bias: bias.map(Tensor::detach),
-            activated: (activation != Activation::Identity).then_some((u, activation)),
+            activated,
         }))
-    }
-
-    /// `activation(self)` in a buffer of its own, without history.
-    fn activate(&self, activation: Activation) -> Result<Tensor> {
-        let mut y = Buffer::new(self.device(), self.dtype(), self.numel())?;
-        match self.device() {
-            Device::Cpu => cpu::activate(y.view_mut(), self, activation)?,
-            Device::Cuda(_) => return Err(super::unported("linear")),
-            Device::Meta => {}
-        }
-        Ok(Tensor::new(y, *self.shape()))
     }
 }
 
@@ -85,6 +99,12 @@ fn check(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Result<(Device, 
     if x.shape().is_empty() || x.shape().last_dim() != inputs {
         let expected = format!("[..., {inputs}] for weight {}", weight.shape());
         return Err(Error::shape("linear: input", expected, format!("{}", x.shape())));
+    }
+    for (name, other) in [("weight", Some(weight)), ("bias", bias)] {
+        if let Some(other) = other.filter(|other| other.dtype() != x.dtype()) {
+            let (expected, found) = (format!("{}, the input's", x.dtype()), other.dtype());
+            return Err(Error::shape(format!("linear: {name}"), expected, found.to_string()));
+        }
     }
     let mut device = same_device(op, &[x, weight])?;
     if let Some(bias) = bias {
@@ -117,28 +137,42 @@ impl Op for Linear {
         if let Some(bias) = bias
             && let Some((dbias, beta)) = to.slot(2, &bias)?
         {
+            // On every device, so that a plan is one for all.
+            let mut partial = Buffer::new(device, DType::F32, partial_sums(&du))?;
             match device {
                 Device::Cpu => cpu::add_column_sums(dbias, beta, &du)?,
-                Device::Cuda(_) => return Err(super::unported("linear")),
+                Device::Cuda(_) => cuda::add_column_sums(dbias, partial.view_mut(), beta, &du)?,
                 Device::Meta => {}
             }
         }
         if let Some((dx, beta)) = to.slot(0, &x)? {
             match device {
                 Device::Cpu => cpu::add_dx(dx, beta, &du, &weight)?,
-                Device::Cuda(_) => return Err(super::unported("linear")),
+                Device::Cuda(_) => cuda::add_dx(dx, beta, &du, &weight)?,
                 Device::Meta => {}
             }
         }
         if let Some((dweight, beta)) = to.slot(1, &weight)? {
             match device {
                 Device::Cpu => cpu::add_dweight(dweight, beta, &du, &x)?,
-                Device::Cuda(_) => return Err(super::unported("linear")),
+                Device::Cuda(_) => cuda::add_dweight(dweight, beta, &du, &x)?,
                 Device::Meta => {}
             }
         }
         Ok(())
     }
+}
+
+/// Rows that a card adds up at once, for the sums of columns: few enough to keep it busy, and at most
+/// 256 such parts.
+fn rows_of_part(x: &Tensor) -> usize {
+    x.shape().rows().div_ceil(256).max(64)
+}
+
+/// Numbers that the sums of the parts take, where there is more than one part.
+fn partial_sums(x: &Tensor) -> usize {
+    let parts = x.shape().rows().div_ceil(rows_of_part(x));
+    if parts > 1 { parts * x.shape().last_dim() } else { 0 }
 }
 
 /// dy·activation'(u), over dy where nobody else holds it.
@@ -147,7 +181,7 @@ fn activation_gradient(dy: Tensor, u: Tensor, activation: Activation) -> Result<
     let mut du = dy.into_buffer()?;
     match u.device() {
         Device::Cpu => cpu::times_gradient(du.view_mut(), &u, activation)?,
-        Device::Cuda(_) => return Err(super::unported("linear")),
+        Device::Cuda(_) => cuda::times_gradient(du.view_mut(), &u, activation)?,
         Device::Meta => {}
     }
     Ok(Tensor::new(du, shape))

@@ -8,6 +8,7 @@
 //! Equals `torch.matmul` for operands of at least two axes.
 
 mod cpu;
+mod cuda;
 #[cfg(test)]
 mod tests;
 
@@ -36,7 +37,7 @@ impl Tensor {
         let mut y = Buffer::new(device, joint_dtype(self, other), shape.numel())?;
         match device {
             Device::Cpu => cpu::forward(y.view_mut(), &products, self, other)?,
-            Device::Cuda(_) => return Err(super::unported("matmul")),
+            Device::Cuda(_) => cuda::forward(y.view_mut(), &products, self, other)?,
             Device::Meta => {}
         }
         Tensor::record(y, shape, &[self, other], || Matmul {
@@ -93,14 +94,14 @@ impl Op for Matmul {
         if let Some((da, beta)) = to.slot(0, &a)? {
             match a.device() {
                 Device::Cpu => cpu::add_da(da, beta, &products, &dy, &b)?,
-                Device::Cuda(_) => return Err(super::unported("matmul")),
+                Device::Cuda(_) => cuda::add_da(da, beta, &products, &dy, &b)?,
                 Device::Meta => {}
             }
         }
         if let Some((db, beta)) = to.slot(1, &b)? {
             match b.device() {
                 Device::Cpu => cpu::add_db(db, beta, &products, &dy, &a)?,
-                Device::Cuda(_) => return Err(super::unported("matmul")),
+                Device::Cuda(_) => cuda::add_db(db, beta, &products, &dy, &a)?,
                 Device::Meta => {}
             }
         }

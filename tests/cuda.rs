@@ -1,0 +1,169 @@
+//! Whole models on CUDA: they train as on the CPU, in every storage, and write the same text. Without
+//! a card the kernels run under the emulator.
+
+use copla::cuda::emulator::{self, Checks};
+use copla::formats::safetensors::Weights;
+use copla::generate::{Settings, generate};
+use copla::models::decoder::{DropoutShares, Options};
+use copla::models::gpt2::{Gpt2, preset};
+use copla::models::{Input, Model, Use, load};
+use copla::nn::Pass;
+use copla::ops::adamw::AdamW;
+use copla::ops::sample::Sampler;
+use copla::tensor::{memory_stats, reset_peak};
+use copla::text::{Batcher, embedded};
+use copla::train::{Decay, Schedule, Trainer};
+use copla::{DType, Device, Tensor, no_grad};
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+/// The CUDA device of these tests, for one of them at a time, as its memory is counted; `None` where
+/// there is neither a card nor a g++ to build the emulator with.
+fn cuda() -> Option<(MutexGuard<'static, ()>, Device)> {
+    static ONE: Mutex<()> = Mutex::new(());
+    let guard = ONE.lock().unwrap_or_else(PoisonError::into_inner);
+    if std::env::var("COPLA_TEST_DEVICE").is_ok_and(|device| device == "cuda") {
+        return Some((guard, Device::Cuda(0)));
+    }
+    match emulator::start(Checks::Off) {
+        Ok(_) => Some((guard, Device::Cuda(0))),
+        Err(error) if std::env::var_os("COPLA_REQUIRE_EMULATOR").is_none() => {
+            eprintln!("skipped: {error}");
+            None
+        }
+        Err(error) => panic!("{error}"),
+    }
+}
+
+/// A decoder whose every part has an odd size, with dropout everywhere.
+fn tiny() -> Options {
+    let dropout = DropoutShares { embedding: 0.1, attention: 0.1, residual: 0.1 };
+    let sizes = preset("nano", 97).unwrap();
+    Options { width: 36, layers: 2, heads: 3, mlp_width: 50, context: 33, dropout, ..sizes }
+}
+
+/// The losses of `steps` updates, and the parameters after them.
+fn train(dtype: DType, device: Device, steps: u64) -> (Vec<f32>, Vec<f32>) {
+    let documents: Vec<Vec<u32>> = embedded()
+        .unwrap()
+        .iter()
+        .take(60)
+        .map(|document| document.text.bytes().map(|b| u32::from(b) % 96).collect())
+        .collect();
+    let batches = Batcher::new(&documents, 96, 33, 2, 3).unwrap();
+    let model = Gpt2::new(tiny(), Some(96)).unwrap();
+    let mut params = model.layout().unwrap().build(dtype, device).unwrap();
+    model.initialise(&mut params, 5).unwrap();
+    let schedule =
+        Schedule { peak: 3e-3, warmup_steps: 2, total_steps: steps, decay: Decay::Cosine };
+    let mut trainer =
+        Trainer::new(Box::new(model), params, AdamW::default(), schedule, 1.0, 5).unwrap();
+    let mut losses = Vec::new();
+    while trainer.steps() < steps {
+        let step = trainer.step(&batches.batch(trainer.attempts())).unwrap();
+        if !step.skipped {
+            losses.push(step.loss);
+        }
+    }
+    let values = trainer
+        .params
+        .segments()
+        .flat_map(|(param, _)| trainer.params.get(param).read().unwrap().to_vec());
+    let values = values.collect();
+    (losses, values)
+}
+
+#[test]
+fn twenty_steps_are_those_of_the_cpu() {
+    let Some((_one, device)) = cuda() else { return };
+    let (expected, _) = train(DType::F32, Device::Cpu, 20);
+    let (found, values) = train(DType::F32, device, 20);
+    for (step, (found, expected)) in found.iter().zip(&expected).enumerate() {
+        assert!((found - expected).abs() <= 1e-4, "step {step}: {found} for {expected}");
+    }
+    assert!(found[19] < found[0] - 0.3, "it learns: {found:?}");
+    let (again, same) = train(DType::F32, device, 20);
+    let bits = |values: &[f32]| values.iter().map(|x| x.to_bits()).collect::<Vec<_>>();
+    assert_eq!((bits(&found), bits(&values)), (bits(&again), bits(&same)), "the same bits twice");
+}
+
+#[test]
+fn sixteen_bit_training_tracks_the_cpu() {
+    let Some((_one, device)) = cuda() else { return };
+    let (wide, _) = train(DType::F32, Device::Cpu, 20);
+    for (dtype, bound) in [(DType::F16, 1e-2), (DType::BF16, 5e-2)] {
+        let (expected, _) = train(dtype, Device::Cpu, 20);
+        let (found, _) = train(dtype, device, 20);
+        for (step, ((found, expected), wide)) in found.iter().zip(&expected).zip(&wide).enumerate()
+        {
+            let what = format!("{dtype}, step {step}: {found}");
+            assert!((found - expected).abs() <= bound, "{what}, on the CPU {expected}");
+            assert!((found - wide).abs() <= 2.0 * bound, "{what}, in f32 {wide}");
+        }
+    }
+}
+
+fn golden() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/gpt2_tiny")
+}
+
+#[test]
+fn logits_are_those_of_transformers() {
+    let Some((_one, device)) = cuda() else { return };
+    let expected = Weights::open(&golden().join("expected.safetensors")).unwrap();
+    let ids = expected.get("token_ids").unwrap().to_u32().unwrap();
+    let reference = expected.get("logits").unwrap().to_f32().unwrap();
+    for (dtype, bound) in [(DType::F32, 1e-4), (DType::F16, 2e-2), (DType::BF16, 0.2)] {
+        let (model, params) = load(&golden(), Use::Inference, dtype, device).unwrap();
+        let input = Input::rows(&ids, 2, device).unwrap();
+        let pass = &mut Pass::new(&params);
+        let logits: Tensor = no_grad(|| {
+            let hidden = model.hidden(&input, pass).unwrap();
+            model.logits(&hidden, pass).unwrap()
+        });
+        assert_eq!(logits.dtype(), DType::F32, "logits of {dtype}");
+        for (x, y) in logits.read().unwrap().iter().zip(&reference) {
+            assert!((x - y).abs() <= bound, "{dtype}: {x} for {y}");
+        }
+    }
+}
+
+#[test]
+fn text_is_that_of_the_cpu() {
+    let Some((_one, device)) = cuda() else { return };
+    let prompts = vec![vec![3, 5, 8], vec![13; 7]];
+    let samplers = [(0.0, 0, 1.0), (0.9, 0, 1.0), (0.9, 7, 1.0), (0.9, 0, 0.8)];
+    for (temperature, top_k, top_p) in samplers {
+        let settings = Settings {
+            max_new_tokens: 12,
+            sampler: Sampler::new(temperature, top_k, top_p).unwrap(),
+            seed: 4,
+            eos: None,
+            num_return_sequences: 2,
+        };
+        let [here, there] = [Device::Cpu, device].map(|device| {
+            let (model, params) = load(&golden(), Use::Inference, DType::F32, device).unwrap();
+            generate(&*model, &params, &prompts, &settings, &mut |_, _| Ok(())).unwrap()
+        });
+        assert_eq!(here, there, "temperature {temperature}, top-k {top_k}, top-p {top_p}");
+    }
+}
+
+#[test]
+fn memory_is_what_the_meta_device_foretells() {
+    let Some((_one, device)) = cuda() else { return };
+    for dtype in [DType::F32, DType::F16] {
+        let [card, meta] = [device, Device::Meta].map(|device| {
+            reset_peak(device);
+            let before = memory_stats(device).current;
+            let model = Gpt2::new(tiny(), None).unwrap();
+            let params = model.layout().unwrap().build(dtype, device).unwrap();
+            let input = Input::rows(&[1; 60], 2, device).unwrap();
+            let pass = &mut Pass::new(&params);
+            let hidden = model.hidden(&input, pass).unwrap();
+            model.logits(&hidden, pass).unwrap();
+            memory_stats(device).peak - before
+        });
+        assert_eq!(card, meta, "{dtype}");
+    }
+}

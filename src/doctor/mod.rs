@@ -3,6 +3,7 @@
 
 pub mod cases;
 pub mod check;
+mod computation;
 
 use crate::cpu::simd;
 use crate::cuda::{self, Gpu, library};
@@ -119,16 +120,15 @@ fn card(ordinal: usize) -> Result<Card> {
 /// The branch of the driver's half in the kernel, which `nvidia-smi` calls the driver version.
 fn kernel_driver() -> Option<String> {
     let text = std::fs::read_to_string("/proc/driver/nvidia/version").ok()?;
-    let version = |word: &&str| word.contains('.') && word.starts_with(|c: char| c.is_ascii_digit());
+    let version =
+        |word: &&str| word.contains('.') && word.starts_with(|c: char| c.is_ascii_digit());
     text.lines().next()?.split_whitespace().find(version).map(str::to_string)
 }
 
 fn compiler_of_the_emulator() -> Finding {
     let run = Command::new("g++").arg("-dumpfullversion").output();
     match run.ok().filter(|run| run.status.success()) {
-        Some(run) => {
-            Finding::Found(format!("g++ {}", String::from_utf8_lossy(&run.stdout).trim()))
-        }
+        Some(run) => Finding::Found(format!("g++ {}", String::from_utf8_lossy(&run.stdout).trim())),
         None => Finding::Missing("For --device emulated install g++ 12 or newer".into()),
     }
 }
@@ -137,7 +137,9 @@ fn variants(gpu: &Gpu) -> Vec<String> {
     let capability = gpu.capability();
     let mut variants = vec![match capability {
         80.. => "products: f32, f16 and bf16 by cuBLAS".to_string(),
-        _ => "products: f32 and f16 by cuBLAS, bf16 by its f32 (cuBLAS has it from sm_80 on)".into(),
+        _ => {
+            "products: f32 and f16 by cuBLAS, bf16 by its f32 (cuBLAS has it from sm_80 on)".into()
+        }
     }];
     if capability >= 80 {
         let gelu = if capability >= 90 { " and GELU" } else { "" };
@@ -214,7 +216,10 @@ mod tests {
     #[test]
     fn what_is_missing_stands_in_its_line() {
         let text = report(vec![p100()]).to_string();
-        assert!(text.contains("\n  cuBLAS   missing. cuBLAS: expected one, found none\n"), "{text}");
+        assert!(
+            text.contains("\n  cuBLAS   missing. cuBLAS: expected one, found none\n"),
+            "{text}"
+        );
         assert!(text.contains("sm_60, 56 multiprocessors, 16.0 GiB (15.0 free)\n"), "{text}");
         assert!(text.contains("\nNVRTC      12.9 (/x)\n"), "{text}");
     }

@@ -70,8 +70,7 @@ impl<'a> Mat<'a> {
     /// The transpose: the same elements.
     pub fn t(mut self) -> Self {
         let Matrix { rows, cols, transposed, .. } = self.matrix;
-        self.matrix =
-            Matrix { rows: cols, cols: rows, transposed: !transposed, ..self.matrix };
+        self.matrix = Matrix { rows: cols, cols: rows, transposed: !transposed, ..self.matrix };
         self
     }
 
@@ -191,10 +190,8 @@ pub(super) fn gemm_then(
     if !fits || bias.dtype() != c.matrix.dtype || a.matrix.cols == 0 {
         return Ok(false);
     }
-    let epilogue = Epilogue {
-        bias: bias.ptr()?,
-        before_gelu: before_gelu.map(ViewMut::ptr).transpose()?,
-    };
+    let epilogue =
+        Epilogue { bias: bias.ptr()?, before_gelu: before_gelu.map(ViewMut::ptr).transpose()? };
     let (a, b, c, gpu) = (a.matrix, b.matrix, c.matrix, c.gpu);
     // SAFETY: as in `gemms`; the bias has a number for each column, and what GELU is applied to has
     // the size of C.
@@ -209,7 +206,11 @@ fn scale(c: &Mat, count: usize, beta: f32) -> Result<()> {
         return Ok(());
     }
     if beta != 0.0 {
-        return Err(Error::shape("gemm", "beta 0 or 1 for a product without terms", format!("{beta}")));
+        return Err(Error::shape(
+            "gemm",
+            "beta 0 or 1 for a product without terms",
+            format!("{beta}"),
+        ));
     }
     for i in 0..count {
         // SAFETY: `inside` has checked that so many elements lie there.

@@ -22,7 +22,28 @@ macro_rules! sources {
 }
 
 const SOURCES: &[(&str, &str)] = sources! {
+    "block.cpp"
+    "block.h"
     "build.sh"
+    "checker.cpp"
+    "checker.h"
+    "common.h"
+    "driver.h"
+    "driver_device.cpp"
+    "driver_launch.cpp"
+    "driver_memory.cpp"
+    "emulator.h"
+    "fiber.cpp"
+    "fiber.h"
+    "intrinsics.h"
+    "memory.cpp"
+    "memory.h"
+    "module.cpp"
+    "module.h"
+    "nvrtc.cpp"
+    "stream.cpp"
+    "stream.h"
+    "warp.cpp"
 };
 
 /// In which order the threads of a block, and the blocks of a grid, come to run.
@@ -111,12 +132,13 @@ fn build() -> Result<PathBuf> {
 }
 
 fn compile(folder: &Path) -> Result<()> {
-    for (name, text) in SOURCES {
-        std::fs::write(folder.join(name), text)
-            .map_err(|e| failed(folder, "room for the emulator's sources", e.to_string()))?;
-    }
-    let run = Command::new("bash").arg(folder.join("build.sh")).arg(folder).output();
-    let run = run.map_err(|e| failed(folder, "bash, to build it", e.to_string()))?;
+    let sources = folder.join("sources");
+    let written = std::fs::create_dir_all(&sources).and_then(|()| {
+        SOURCES.iter().try_for_each(|(name, text)| std::fs::write(sources.join(name), text))
+    });
+    written.map_err(|e| failed(folder, "room for the emulator's sources", e.to_string()))?;
+    let run = Command::new("sh").arg(sources.join("build.sh")).arg(folder).output();
+    let run = run.map_err(|e| failed(folder, "sh, to build it", e.to_string()))?;
     if run.status.success() {
         return Ok(());
     }

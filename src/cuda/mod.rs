@@ -16,6 +16,7 @@ pub mod library;
 mod memory;
 pub mod nvrtc;
 mod search;
+mod timer;
 
 pub use blas::{Gemm, Matrix, workspace_bytes};
 pub use blas_lt::Epilogue;

@@ -93,7 +93,7 @@ pub fn large(seed: u64) -> Vec<Case> {
         |x| x[0].linear(&x[1], Some(&x[2]), Activation::GeluTanh),
     );
     attention(&mut cases, [2, 1024, 12, 64]);
-    losses(&mut cases, 256, 768, 50257);
+    losses(&mut cases, 128, 768, 50257);
     optimiser(&mut cases, n);
     cases.made
 }

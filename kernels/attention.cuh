@@ -22,13 +22,12 @@ struct Problem {
     u64 kv_sample, kv_head, kv_position;
     Draw draw;
     u64 first_sample;
-    u32 batch, time, past, heads, head_dim;
+    u32 time, past, heads, head_dim;
     f32 scale;
     u32 alibi;
-    // Words below this are dropped, the rest scaled by this; nothing is drawn when it is 0.
+    // Words below this are dropped, the rest scaled; nothing is drawn when it is 0.
     u32 threshold;
     f32 keep_scale;
-    u32 unused;
 };
 
 // One head of one sample, and where its rows begin. `at` counts heads, sample by sample.
@@ -50,6 +49,23 @@ template <class S> struct Head {
         k = keys + start;
         v = values + start;
         first_key = first + sample * (u64)p.time;
+    }
+};
+
+// A head, with what its forward left and the gradient that arrives.
+template <class S> struct BackwardHead : Head<S> {
+    const S* dy;
+    const f32 *lse, *along;
+    u64 dy_stride, start;  // `start`: of the head's queries in dqkv
+
+    __device__ BackwardHead(const Problem& p, u32 at, const S* qkv, const S* dy_all, const f32* lse_all,
+                        const f32* along_all, const u32* first)
+        : Head<S>(p, at, qkv, qkv + p.heads * p.head_dim, qkv + 2 * p.heads * p.head_dim, first) {
+        dy_stride = (u64)p.heads * p.head_dim;
+        dy = dy_all + this->sample * (u64)p.time * dy_stride + this->head * p.head_dim;
+        lse = lse_all + at * (u64)p.time;
+        along = along_all + at * (u64)p.time;
+        start = this->q - qkv;
     }
 };
 

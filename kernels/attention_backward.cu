@@ -27,37 +27,21 @@ __device__ __forceinline__ void along_y(f32* along, const S* y, const S* dy, u64
         along[(sample * heads + row % heads) * time + position % time] = sum;
 }
 
-// A head, with what its forward left and the gradient that arrives.
-template <class S> struct Backward : Head<S> {
-    const S* dy;
-    const f32 *lse, *along;
-    u64 dy_stride, start;  // `start`: of the head's queries in dqkv
-
-    __device__ Backward(const Problem& p, u32 at, const S* qkv, const S* dy_all, const f32* lse_all,
-                        const f32* along_all, const u32* first)
-        : Head<S>(p, at, qkv, qkv + p.heads * p.head_dim, qkv + 2 * p.heads * p.head_dim, first) {
-        dy_stride = (u64)p.heads * p.head_dim;
-        dy = dy_all + this->sample * (u64)p.time * dy_stride + this->head * p.head_dim;
-        lse = lse_all + at * (u64)p.time;
-        along = along_all + at * (u64)p.time;
-        start = this->q - qkv;
+// Takes what a tile of queries brings into shared memory: 0 where there is no query, which together
+// with a first key beyond all makes P 0 there. Says, to every thread alike, whether one of them reads
+// a key before `end`; a barrier.
+template <u32 C, class S>
+__device__ bool take(Tiles<C>& tiles, const BackwardHead<S>& head, u32 query0, u32 time, u32 end) {
+    bool reads = false;
+    if (threadIdx.x < TILE) {
+        const u32 i = threadIdx.x, query = query0 + i;
+        tiles.first[i] = query < time ? head.first_key[query] : ~0u;
+        tiles.lse[i] = query < time ? head.lse[query] * LOG2_E : 0.0f;
+        tiles.along[i] = query < time ? head.along[query] : 0.0f;
+        reads = tiles.first[i] < end;
     }
-
-    // Takes what a tile of queries brings into shared memory: 0 where there is no query, which
-    // together with a first key beyond all makes P 0 there. Says, to every thread alike, whether
-    // one of them reads a key before `end`; a barrier.
-    template <u32 C> __device__ bool take(Tiles<C>& tiles, u32 query0, u32 time, u32 end) const {
-        bool reads = false;
-        if (threadIdx.x < TILE) {
-            const u32 i = threadIdx.x, query = query0 + i;
-            tiles.first[i] = query < time ? this->first_key[query] : ~0u;
-            tiles.lse[i] = query < time ? lse[query] * LOG2_E : 0.0f;
-            tiles.along[i] = query < time ? along[query] : 0.0f;
-            reads = tiles.first[i] < end;
-        }
-        return __syncthreads_or(reads);
-    }
-};
+    return __syncthreads_or(reads);
+}
 
 // From scores and dY·Vᵀ of one (query, key) to dropped P, and dS in place of dY·Vᵀ.
 template <u32 C>
@@ -77,14 +61,14 @@ __device__ __forceinline__ void keys(S* dqkv, const S* qkv, const S* dy, const f
     const Grid<THREADS> grid;
     constexpr u32 M = Grid<THREADS>::M;
     const u32 per_head = (p.time + TILE - 1) / TILE, key0 = blockIdx.x % per_head * TILE;
-    const Backward<S> head(p, blockIdx.x / per_head, qkv, dy, lse, along, first_key);
+    const BackwardHead<S> head(p, blockIdx.x / per_head, qkv, dy, lse, along, first_key);
     const u32 own = min(TILE, p.time - key0);
     const Scores score(p, head.head);
     const u64 coordinate = coordinate_of(p, head.sample, head.head);
 
     f32 dk[M][4 * C] = {}, dv[M][4 * C] = {};
     for (u32 query0 = key0; query0 < p.time; query0 += TILE) {
-        if (!head.take(tiles, query0, p.time, key0 + own)) continue;
+        if (!take(tiles, head, query0, p.time, key0 + own)) continue;
         if (p.threshold) draw_keeps(tiles.keeps, p, coordinate, query0, key0);
         const u32 queries = min(TILE, p.time - query0);
         const S* q = head.q + query0 * head.q_stride;
@@ -123,12 +107,12 @@ __device__ __forceinline__ void queries(S* dqkv, const S* qkv, const S* dy, cons
     constexpr u32 M = Grid<THREADS>::M;
     const u32 per_head = (p.time + TILE - 1) / TILE;
     const u32 query0 = (per_head - 1 - blockIdx.x % per_head) * TILE;
-    const Backward<S> head(p, blockIdx.x / per_head, qkv, dy, lse, along, first_key);
+    const BackwardHead<S> head(p, blockIdx.x / per_head, qkv, dy, lse, along, first_key);
     const u32 own = min(TILE, p.time - query0), end = query0 + own;
     const Scores score(p, head.head);
     const u64 coordinate = coordinate_of(p, head.sample, head.head);
 
-    head.take(tiles, query0, p.time, end);
+    take(tiles, head, query0, p.time, end);
     f32 dq[M][4 * C] = {};
     for (u32 key0 = tiles.start(end); key0 < end; key0 += TILE) {
         if (p.threshold) draw_keeps(tiles.keeps, p, coordinate, query0, key0);

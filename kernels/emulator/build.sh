@@ -30,8 +30,16 @@ for file in driver_device driver_memory driver_launch module stream memory block
 done
 library libnvrtc.so -DEMULATOR_BUILD="$((build % 1000000))" nvrtc.cpp -ldl &
 jobs="$jobs $!"
+for file in matmul gemm; do
+    compile -O3 -c $file.cpp -o "$out/$file.o" &
+    jobs="$jobs $!"
+done
 for job in $jobs; do wait "$job"; done
 
 library libcuda.so $objects -ldl -lpthread
+library libcublas.so cublas.cpp "$out/matmul.o" "$out/gemm.o" "$out/libcuda.so" &
+cublas=$!
+library libcublasLt.so cublaslt.cpp "$out/matmul.o" "$out/gemm.o" "$out/libcuda.so"
+wait $cublas
 cp emulator.h intrinsics.h "$out"
-rm $objects
+rm $objects "$out/matmul.o" "$out/gemm.o"

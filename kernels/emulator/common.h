@@ -50,7 +50,7 @@ enum Result : int {
 // Writes "emulator: MESSAGE" to stderr and keeps it for copla_emulator_last_error.
 void report(const std::string& message);
 
-std::string format(const char* text, ...) __attribute__((format(printf, 1, 2)));
+EMULATOR_API std::string format(const char* text, ...) __attribute__((format(printf, 1, 2)));
 
 // An environment variable as a number.
 EMULATOR_API uint64_t setting(const char* name, uint64_t otherwise);

@@ -8,13 +8,13 @@
 
 namespace emulator {
 
-// The current context of this thread, and of the host's thread the order of those of its kernels.
+// Of the thread that calls.
 extern thread_local void* current_context;
 
 // Begins every call that needs a context: takes the lock and says why the call must fail at once.
-class Call {
+class EMULATOR_API Call {
 public:
-    Call() : guard(lock), result(!current_context ? INVALID_CONTEXT : sticky) {}
+    Call();
     explicit operator bool() const { return result == SUCCESS; }
     // As the call's own result.
     const std::lock_guard<std::recursive_mutex> guard;
@@ -25,5 +25,10 @@ public:
 EMULATOR_API int capability();
 
 const std::string& last_error();
+
+// For the emulated cuBLAS, which works on the card's memory as kernels do.
+EMULATOR_API bool current_context_is_set();
+EMULATOR_API bool is_allocated(const void* address, size_t bytes);
+EMULATOR_API void wrote(const void* address, size_t bytes);
 
 }  // namespace emulator

@@ -10,6 +10,10 @@ namespace emulator {
 
 thread_local void* current_context = nullptr;
 
+Call::Call() : guard(lock), result(!current_context ? INVALID_CONTEXT : sticky) {}
+
+bool current_context_is_set() { return current_context != nullptr; }
+
 static bool initialised = false;
 static std::string last_report;
 

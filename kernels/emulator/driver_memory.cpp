@@ -19,6 +19,14 @@ static bool is_pinned(const void* address, size_t bytes) {
     return reinterpret_cast<uintptr_t>(address) + bytes <= begin + size;
 }
 
+bool is_allocated(const void* address, size_t bytes) {
+    return memory.holds(reinterpret_cast<uintptr_t>(address), bytes);
+}
+
+void wrote(const void* address, size_t bytes) {
+    memory.mark_written(reinterpret_cast<uintptr_t>(address), bytes);
+}
+
 static void* pointer(uintptr_t address) { return reinterpret_cast<void*>(address); }
 
 static Result allocate(uintptr_t* address, size_t bytes) {

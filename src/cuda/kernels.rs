@@ -27,13 +27,23 @@ macro_rules! sources {
 /// Every file of kernels. Each is compiled when one of its kernels is first launched.
 pub static MODULES: &[Module] = sources! {
     "accumulate"
+    "adamw"
     "attention_backward"
     "attention_decode"
     "attention_forward"
+    "attention_tc"
+    "binary"
+    "cast"
+    "compare"
     "cross_entropy"
+    "dropout"
     "elementwise"
+    "embedding"
     "extremum"
+    "grad_norm"
+    "index"
     "layer_norm"
+    "layout"
     "linear"
     "reduce"
     "sample"
@@ -43,9 +53,11 @@ pub static MODULES: &[Module] = sources! {
 /// What kernels include, by name.
 pub static HEADERS: &[(&str, &str)] = &[
     ("attention.cuh", include_str!("../../kernels/attention.cuh")),
+    ("attention_tc.cuh", include_str!("../../kernels/attention_tc.cuh")),
     ("common.cuh", include_str!("../../kernels/common.cuh")),
     ("philox.cuh", include_str!("../../kernels/philox.cuh")),
     ("pointwise.cuh", include_str!("../../kernels/pointwise.cuh")),
+    ("tc.cuh", include_str!("../../kernels/tc.cuh")),
 ];
 
 /// The functions of one card that were asked for so far.

@@ -176,12 +176,13 @@ impl Decoder {
         let qkv = block.qkv.forward(x, Activation::Identity, pass)?;
         let qkv = qkv.reshape(&[batch, time, 3, *heads, head_dim])?;
         let first_key = &input.first_key;
-        pass.show_made(|| format!("attention.{i}"), || qkv.attention_probs(first_key, scale))?;
+        let options = Attention { scale, alibi: false, dropout: None };
+        pass.show_made(|| format!("attention.{i}"), || qkv.attention_probs(first_key, options))?;
         let y = match &mut pass.state {
-            Some(state) => qkv.cached_attention(&mut state.layers[i], first_key, scale)?,
+            Some(state) => qkv.cached_attention(&mut state.layers[i], first_key, options)?,
             None => {
                 let dropout = pass.dropout_at(dropout.attention, site(i, Place::Attention))?;
-                qkv.attention(first_key, Attention { scale, dropout })?
+                qkv.attention(first_key, Attention { dropout, ..options })?
             }
         };
         drop(qkv);

@@ -44,6 +44,8 @@ struct Head<'a> {
     first_key: &'a [u32],
     past: usize,
     scale: f32,
+    /// ALiBi's, 0 without it.
+    slope: f32,
     /// The dropout, and (sample·heads + head) in the upper 24 bits of its coordinates.
     dropout: Option<(Dropout, u64)>,
 }
@@ -61,11 +63,17 @@ impl Head<'_> {
         (first / 4 * 4..end).step_by(KEYS).map(move |key| key..(key + KEYS).min(end))
     }
 
-    /// s = scale·Q·Kᵀ, −∞ where a query does not read a key.
+    /// s = scale·Q·Kᵀ + slope·(key − query), −∞ where a query does not read a key.
     fn scores(&self, s: &mut [f32], queries: &Range<usize>, keys: &Range<usize>) {
         let out = MatMut::new(s, queries.len(), keys.len());
         gemm_serial(self.scale, self.q.mat(queries), self.k.mat(keys).t(), 0.0, out);
         for (query, s) in queries.clone().zip(s.chunks_exact_mut(keys.len())) {
+            if self.slope != 0.0 {
+                let place = (self.past + query) as f32;
+                for (key, s) in keys.clone().zip(s.iter_mut()) {
+                    *s += self.slope * (key as f32 - place);
+                }
+            }
             let visible = self.visible(query);
             let inside = |key: usize| key.clamp(keys.start, keys.end) - keys.start;
             s[..inside(visible.start)].fill(f32::NEG_INFINITY);
@@ -129,8 +137,8 @@ impl Head<'_> {
         }
     }
 
-    /// Adds to dq, dk, dv, each [time, head_dim], the gradients that come through dy.
-    fn backward(&self, [dq, dk, dv]: [&mut [f32]; 3], y: Rows, dy: Rows, lse: &[f32]) {
+    /// Adds to dq, dk, dv, each [time, head_dim], the gradients that come through dy; `along` is D.
+    fn backward(&self, [dq, dk, dv]: [&mut [f32]; 3], dy: Rows, lse: &[f32], along: &[f32]) {
         let head_dim = self.q.head_dim;
         let mut scratch = vec![0.0; 2 * QUERIES * KEYS];
         let (probs, dprobs) = scratch.split_at_mut(QUERIES * KEYS);
@@ -169,9 +177,8 @@ impl Head<'_> {
                     vectorized(
                         #[inline(always)]
                         || {
-                            let along_y = simd::dot(dy.row(query), y.row(query));
                             for (dp, p) in dp.iter_mut().zip(p) {
-                                *dp = p * (*dp - along_y);
+                                *dp = p * (*dp - along[query]);
                             }
                         },
                     );
@@ -234,6 +241,7 @@ impl<'a> Packed<'a> {
             first_key: &self.first_key[row * time..][..time],
             past: 0,
             scale: options.scale,
+            slope: options.slope(head, heads),
             dropout: options.dropout.map(place),
         }
     }
@@ -309,10 +317,16 @@ fn for_queries(
     });
 }
 
-pub(super) fn backward(mut dqkv: ViewMut, dy: &Tensor, saved: &AttentionBackward) -> Result<()> {
+/// `along` is scratch for D, one number for each row of scores.
+pub(super) fn backward(
+    [mut dqkv, mut along]: [ViewMut; 2],
+    dy: &Tensor,
+    saved: &AttentionBackward,
+) -> Result<()> {
     let (qkv, y, dy) = (saved.qkv.read()?, saved.y.read()?, dy.read()?);
     let packed = Packed::new(&qkv, &saved.first_key, saved.dims, 0)?;
     let lse = saved.lse.slice::<f32>()?;
+    let along = Disjoint::new(along.slice::<f32>()?);
     let Dims { batch, time, heads, head_dim } = saved.dims;
     dqkv.write(|dqkv| {
         let stride = 3 * heads * head_dim;
@@ -323,9 +337,18 @@ pub(super) fn backward(mut dqkv: ViewMut, dy: &Tensor, saved: &AttentionBackward
             let [y, dy] = [&y, &dy].map(|x| Rows::new(x, start, heads * head_dim, head_dim));
             let mut grads = [(); 3].map(|()| vec![0.0; time * head_dim]);
             let out = grads.each_mut().map(|grad| grad.as_mut_slice());
-            let lse = &lse[task * time..][..time];
-            let head_of = packed.head(row, head, saved.options);
-            head_of.backward(out, y, dy, lse);
+            let rows = task * time..(task + 1) * time;
+            // SAFETY: every task has a row and a head of its own.
+            let along = unsafe { along.slice_mut(rows.clone()) };
+            vectorized(
+                #[inline(always)]
+                || {
+                    for (i, along) in along.iter_mut().enumerate() {
+                        *along = simd::dot(dy.row(i), y.row(i));
+                    }
+                },
+            );
+            packed.head(row, head, saved.options).backward(out, dy, &lse[rows], along);
             for (which, grad) in grads.iter().enumerate() {
                 // SAFETY: every task has a row and a head of its own.
                 unsafe { columns.write(row, which * heads + head, 0..time, grad) };
@@ -361,7 +384,7 @@ pub(super) fn cached_forward(
     first_key: &Tensor,
     dims: Dims,
     past: usize,
-    scale: f32,
+    options: Attention,
 ) -> Result<()> {
     let Dims { heads, head_dim, .. } = dims;
     let (qkv, keys, values) = (qkv.read()?, cache.keys.read()?, cache.values.read()?);
@@ -371,8 +394,7 @@ pub(super) fn cached_forward(
         for_queries(y, dims, |row, head, queries, out| {
             let start = (row * heads + head) * capacity * head_dim;
             let [k, v] = [&keys, &values].map(|x| Rows::new(x, start, head_dim, head_dim));
-            let plain = packed.head(row, head, Attention { scale, dropout: None });
-            let head = Head { k, v, past, ..plain };
+            let head = Head { k, v, past, ..packed.head(row, head, options) };
             head.forward(out, &mut [0.0; QUERIES][..queries.len()], queries);
         })
     })
@@ -383,14 +405,14 @@ pub(super) fn probs(
     qkv: &Tensor,
     first_key: &Tensor,
     dims: Dims,
-    scale: f32,
+    options: Attention,
 ) -> Result<()> {
     let qkv = qkv.read()?;
     let packed = Packed::new(&qkv, first_key, dims, 0)?;
     let Dims { time, heads, .. } = dims;
     let probs = Disjoint::new(probs.slice::<f32>()?);
     for_tiles(dims, |row, head, queries| {
-        let of_head = packed.head(row, head, Attention { scale, dropout: None });
+        let of_head = packed.head(row, head, options);
         let start = (row * heads + head) * time * time;
         // SAFETY: every tile has a head and queries of its own.
         let p =

@@ -9,6 +9,7 @@
 //! the inverted form of `torch.nn.functional.dropout`; the generator is [`crate::random`].
 
 mod cpu;
+mod cuda;
 #[cfg(test)]
 mod tests;
 
@@ -60,6 +61,12 @@ impl Dropout {
         }
     }
 
+    /// The key and the attempt of the words, the threshold below which one drops, and the scale of
+    /// what is kept: what a kernel needs to draw the same mask.
+    pub(super) fn draw(&self) -> (u64, u64, u32, f32) {
+        (self.key, self.rng.attempt, self.threshold, self.scale)
+    }
+
     /// The first sample of this micro-batch in the effective batch.
     pub(super) fn first_sample(&self) -> u64 {
         self.rng.first_sample
@@ -94,7 +101,7 @@ fn apply(x: Tensor, dropout: Dropout) -> Result<Tensor> {
     let mut y = x.into_buffer()?;
     match device {
         Device::Cpu => cpu::apply(y.view_mut(), shape, dropout)?,
-        Device::Cuda(_) => return Err(super::unported("dropout")),
+        Device::Cuda(_) => cuda::apply(y.view_mut(), shape, dropout)?,
         Device::Meta => {}
     }
     Ok(Tensor::new(y, shape))

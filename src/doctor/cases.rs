@@ -347,20 +347,18 @@ fn norms(cases: &mut Cases, rows: usize, width: usize) {
 }
 
 fn attention(cases: &mut Cases, [batch, time, heads, head_dim]: [usize; 4]) {
-    let scale = 1.0 / (head_dim as f32).sqrt();
+    let plain = Attention { scale: 1.0 / (head_dim as f32).sqrt(), alibi: false, dropout: None };
+    let alibi = Attention { alibi: true, ..plain };
     let packed: &[usize] = &[batch, time, 3, heads, head_dim];
     let inputs: [(Draw, &[usize]); 2] = [(Draw::Normal, packed), (Draw::FirstKeys, &[batch, time])];
-    for (name, share) in [("attention", 0.0), ("attention, dropout", 0.1)] {
-        cases.graph("attention", name, &inputs, move |x| {
-            let dropout = match share {
-                0.0 => None,
-                share => Some(Dropout::new(share, Rng::new(4), 5)?),
-            };
-            x[0].attention(&x[1], Attention { scale, dropout })
-        });
-    }
+    cases.graph("attention", "attention", &inputs, move |x| x[0].attention(&x[1], plain));
+    cases.graph("attention", "attention, alibi", &inputs, move |x| x[0].attention(&x[1], alibi));
+    cases.graph("attention", "attention, dropout", &inputs, move |x| {
+        let dropout = Some(Dropout::new(0.1, Rng::new(4), 5)?);
+        x[0].attention(&x[1], Attention { dropout, ..plain })
+    });
     cases.graph("attention", "attention_probs", &inputs, move |x| {
-        x[0].detach().attention_probs(&x[1], scale)
+        x[0].detach().attention_probs(&x[1], plain)
     });
     let inputs: [(Draw, &[usize]); 4] = [
         (Draw::Normal, packed),
@@ -372,8 +370,8 @@ fn attention(cases: &mut Cases, [batch, time, heads, head_dim]: [usize; 4]) {
         let (prompt, next) = (x[0].detach(), x[2].detach());
         let sizes = [batch, heads, time + 1, head_dim];
         let mut cache = KeyValues::new(sizes, prompt.dtype(), prompt.device())?;
-        let first = prompt.cached_attention(&mut cache, &x[1], scale)?;
-        let second = next.cached_attention(&mut cache, &x[3], scale)?;
+        let first = prompt.cached_attention(&mut cache, &x[1], plain)?;
+        let second = next.cached_attention(&mut cache, &x[3], plain)?;
         Tensor::concat(&[&first, &second], 1)
     });
 }

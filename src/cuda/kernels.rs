@@ -30,6 +30,7 @@ pub static MODULES: &[Module] = sources! {
     "attention_backward"
     "attention_decode"
     "attention_forward"
+    "attention_tc"
     "cross_entropy"
     "elementwise"
     "extremum"
@@ -43,9 +44,11 @@ pub static MODULES: &[Module] = sources! {
 /// What kernels include, by name.
 pub static HEADERS: &[(&str, &str)] = &[
     ("attention.cuh", include_str!("../../kernels/attention.cuh")),
+    ("attention_tc.cuh", include_str!("../../kernels/attention_tc.cuh")),
     ("common.cuh", include_str!("../../kernels/common.cuh")),
     ("philox.cuh", include_str!("../../kernels/philox.cuh")),
     ("pointwise.cuh", include_str!("../../kernels/pointwise.cuh")),
+    ("tc.cuh", include_str!("../../kernels/tc.cuh")),
 ];
 
 /// The functions of one card that were asked for so far.

@@ -209,10 +209,10 @@ __device__ void partial_sums(
     sums[width] = dbias;
 }
 
-// The second: sum = beta·sum + Σ parts. `partial` points at the first part's row of the two; a block
-// has 32 columns and 8 lanes that share the parts.
+// The second: sum = beta·sum + Σ parts, of dweight (`which` is 0) or dbias (1). A block has 32 columns
+// and 8 lanes that share the parts.
 template <class T>
-__device__ void add_parts(T* sum, f32 beta, const f32* partial, u32 parts, u32 width) {
+__device__ void add_parts(T* sum, f32 beta, const f32* partial, u32 which, u32 parts, u32 width) {
     __shared__ f32 sums[LANES][COLUMNS];
     const u32 lane = threadIdx.x / COLUMNS, place = threadIdx.x % COLUMNS;
     const u32 column = blockIdx.x * COLUMNS + place;
@@ -220,7 +220,7 @@ __device__ void add_parts(T* sum, f32 beta, const f32* partial, u32 parts, u32 w
     if (column < width) {
 #pragma unroll 4
         for (u32 part = lane; part < parts; part += LANES)
-            mine += partial[2 * (u64)part * width + column];
+            mine += partial[(2 * (u64)part + which) * width + column];
     }
     sums[lane][place] = mine;
     __syncthreads();
@@ -252,8 +252,8 @@ __device__ void add_parts(T* sum, f32 beta, const f32* partial, u32 parts, u32 w
     }
 #define PARTS(T)                                                                                  \
     KERNEL(THREADS, layer_norm_parts_##T)                                                         \
-    (T * sum, f32 beta, const f32* partial, u32 parts, u32 width) {                               \
-        add_parts(sum, beta, partial, parts, width);                                              \
+    (T * sum, f32 beta, const f32* partial, u32 which, u32 parts, u32 width) {                    \
+        add_parts(sum, beta, partial, which, parts, width);                                       \
     }
 
 // x and its gradient are f32 or as weight; the gradient of a parameter is f32 whatever its dtype.

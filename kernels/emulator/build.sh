@@ -37,6 +37,9 @@ done
 for job in $jobs; do wait "$job"; done
 
 library libcuda.so $objects -ldl -lpthread
-library libcublas.so cublas.cpp "$out/matmul.o" "$out/gemm.o" "$out/libcuda.so"
+library libcublas.so cublas.cpp "$out/matmul.o" "$out/gemm.o" "$out/libcuda.so" &
+cublas=$!
+library libcublasLt.so cublaslt.cpp "$out/matmul.o" "$out/gemm.o" "$out/libcuda.so"
+wait $cublas
 cp emulator.h intrinsics.h "$out"
 rm $objects "$out/matmul.o" "$out/gemm.o"

@@ -20,6 +20,10 @@ const char* status_name(int status) {
     }
 }
 
+static Matrix auxiliary_of(const Matmul& m) {
+    return {m.auxiliary, m.d.type, m.d.rows, m.d.columns, m.auxiliary_stride, 0};
+}
+
 // ---- checks ----------------------------------------------------------------------------------
 
 static Status refuse(Status status, const std::string& why) {
@@ -27,24 +31,10 @@ static Status refuse(Status status, const std::string& why) {
     return status;
 }
 
-static size_t bytes_of(const Matrix& matrix, int64_t batches) {
-    const int64_t elements =
-        (batches - 1) * matrix.batch + (matrix.columns - 1) * matrix.stride + matrix.rows;
-    return static_cast<size_t>(elements) * size_of(matrix.type);
-}
-
-static Status check_matrix(const char* name, const Matrix& matrix, int64_t batches) {
-    if (matrix.stride < std::max<int64_t>(1, matrix.rows))
-        return refuse(STATUS_INVALID_VALUE, format("the leading dimension of %s is %ld, its rows are %ld",
-                                                   name, matrix.stride, matrix.rows));
-    if (batches > 1 && matrix.batch < 0)
-        return refuse(STATUS_INVALID_VALUE, format("the batch stride of %s is negative", name));
-    if (matrix.rows == 0 || matrix.columns == 0) return STATUS_SUCCESS;
-    if (!is_allocated(matrix.data, bytes_of(matrix, batches)))
-        return refuse(STATUS_EXECUTION_FAILED, format("%s, %zu bytes at %p, lies in no allocation", name,
-                                                      bytes_of(matrix, batches), matrix.data));
-    if (reinterpret_cast<uintptr_t>(matrix.data) % size_of(matrix.type))
-        return refuse(STATUS_INVALID_VALUE, format("%s is misaligned", name));
+static Status check_shape(const char* name, const Matrix& matrix) {
+    if (matrix.rows < 0 || matrix.columns < 0 || matrix.stride < std::max<int64_t>(1, matrix.rows))
+        return refuse(STATUS_INVALID_VALUE, format("%s is (%ld, %ld) with leading dimension %ld", name,
+                                                   matrix.rows, matrix.columns, matrix.stride));
     return STATUS_SUCCESS;
 }
 
@@ -57,21 +47,12 @@ static Status check_epilogue(const Matmul& m) {
         default: return refuse(STATUS_NOT_SUPPORTED, format("epilogue %d", m.epilogue));
     }
     if (m.batches > 1) return refuse(STATUS_NOT_SUPPORTED, "an epilogue of many batches");
-    if (m.epilogue & (BIAS | BIAS_GRADIENT | SUMS_OF_A | SUMS_OF_B)) {
-        const int64_t length = m.epilogue == SUMS_OF_B ? m.d.columns : m.d.rows;
-        if (!is_allocated(m.bias, static_cast<size_t>(length) * size_of(m.bias_type)))
-            return refuse(STATUS_EXECUTION_FAILED, "the bias lies in no allocation");
-    }
-    if (m.epilogue & AUXILIARY) {
-        if (m.auxiliary_stride % 8)
-            return refuse(STATUS_NOT_SUPPORTED, "the auxiliary matrix's stride must be a multiple of 8");
-        const Matrix auxiliary{m.auxiliary, m.d.type, m.d.rows, m.d.columns, m.auxiliary_stride, 0};
-        return check_matrix("the auxiliary matrix", auxiliary, 1);
-    }
-    return STATUS_SUCCESS;
+    if (m.epilogue & AUXILIARY && m.auxiliary_stride % 8)
+        return refuse(STATUS_NOT_SUPPORTED, "the auxiliary matrix's stride must be a multiple of 8");
+    return m.epilogue & AUXILIARY ? check_shape("the auxiliary matrix", auxiliary_of(m)) : STATUS_SUCCESS;
 }
 
-Status check(const Matmul& m) {
+Status check_description(const Matmul& m) {
     const Type type = m.a.type;
     if (m.b.type != type || m.c.type != m.d.type || (m.d.type != type && m.d.type != F32))
         return refuse(STATUS_NOT_SUPPORTED, format("types %d · %d → %d", type, m.b.type, m.d.type));
@@ -80,16 +61,46 @@ Status check(const Matmul& m) {
     const int64_t rows = m.transpose_a ? m.a.columns : m.a.rows;
     const int64_t columns = m.transpose_b ? m.b.rows : m.b.columns;
     const int64_t inner = m.transpose_b ? m.b.columns : m.b.rows;
-    if (rows < 0 || columns < 0 || inner < 0 || inner != m.inner() || rows != m.d.rows ||
-        columns != m.d.columns || m.c.rows != rows || m.c.columns != columns)
+    if (inner != m.inner() || rows != m.d.rows || columns != m.d.columns || m.c.rows != rows ||
+        m.c.columns != columns)
         return refuse(STATUS_INVALID_VALUE, "the shapes do not fit");
     if (m.batches < 0) return refuse(STATUS_INVALID_VALUE, "a negative number of batches");
 
-    Status status = check_matrix("A", m.a, m.batches);
-    if (!status) status = check_matrix("B", m.b, m.batches);
-    if (!status && m.beta != 0.0f) status = check_matrix("C", m.c, m.batches);
-    if (!status) status = check_matrix("D", m.d, m.batches);
+    Status status = check_shape("A", m.a);
+    if (!status) status = check_shape("B", m.b);
+    if (!status) status = check_shape("C", m.c);
+    if (!status) status = check_shape("D", m.d);
     return status ? status : check_epilogue(m);
+}
+
+static size_t bytes_of(const Matrix& matrix, int64_t batches) {
+    if (matrix.rows == 0 || matrix.columns == 0) return 0;
+    const int64_t elements =
+        (batches - 1) * matrix.batch + (matrix.columns - 1) * matrix.stride + matrix.rows;
+    return static_cast<size_t>(elements) * size_of(matrix.type);
+}
+
+static Status check_memory(const char* name, const Matrix& matrix, int64_t batches) {
+    const size_t bytes = bytes_of(matrix, batches);
+    if (bytes && !is_allocated(matrix.data, bytes))
+        return refuse(STATUS_EXECUTION_FAILED,
+                      format("%s, %zu bytes at %p, lies in no allocation", name, bytes, matrix.data));
+    if (reinterpret_cast<uintptr_t>(matrix.data) % size_of(matrix.type))
+        return refuse(STATUS_INVALID_VALUE, format("%s is misaligned", name));
+    return STATUS_SUCCESS;
+}
+
+static Status check_memory(const Matmul& m) {
+    Status status = check_memory("A", m.a, m.batches);
+    if (!status) status = check_memory("B", m.b, m.batches);
+    if (!status && m.beta != 0.0f) status = check_memory("C", m.c, m.batches);
+    if (!status) status = check_memory("D", m.d, m.batches);
+    if (!status && m.epilogue & (BIAS | BIAS_GRADIENT | SUMS_OF_A | SUMS_OF_B)) {
+        const int64_t length = m.epilogue == SUMS_OF_B ? m.d.columns : m.d.rows;
+        status = check_memory("the bias", {m.bias, m.bias_type, length, 1, length, 0}, 1);
+    }
+    if (!status && m.epilogue & AUXILIARY) status = check_memory("the auxiliary matrix", auxiliary_of(m), 1);
+    return status;
 }
 
 // ---- the product -----------------------------------------------------------------------------
@@ -161,14 +172,14 @@ static void run_batch(const Matmul& m, int64_t batch) {
 Status submit_matmul(const Matmul& matmul, void* stream) {
     const Call call;
     if (!call) return STATUS_EXECUTION_FAILED;
-    if (const Status refused = check(matmul)) return refused;
+    if (const Status refused = check_description(matmul)) return refused;
     if (matmul.d.rows == 0 || matmul.d.columns == 0 || matmul.batches == 0) return STATUS_SUCCESS;
+    if (const Status refused = check_memory(matmul)) return refused;
     const Result result = submit(stream, [=] {
         for (int64_t batch = 0; batch < matmul.batches; batch++) run_batch(matmul, batch);
         wrote(matmul.d.data, bytes_of(matmul.d, matmul.batches));
         if (matmul.epilogue & GELU && matmul.epilogue & AUXILIARY)
-            wrote(matmul.auxiliary, static_cast<size_t>((matmul.d.columns - 1) * matmul.auxiliary_stride +
-                                                        matmul.d.rows) * size_of(matmul.d.type));
+            wrote(matmul.auxiliary, bytes_of(auxiliary_of(matmul), 1));
         return SUCCESS;
     });
     return result ? STATUS_EXECUTION_FAILED : STATUS_SUCCESS;

@@ -49,10 +49,10 @@ struct Matmul {
     int64_t inner() const { return transpose_a ? a.rows : a.columns; }
 };
 
-// Whether cuBLAS would take it: types, shapes, strides, and memory that is allocated.
-Status check(const Matmul& matmul);
+// Whether cuBLAS would take it: types, shapes, strides, epilogue.
+Status check_description(const Matmul& matmul);
 
-// Checks it and gives it to the stream.
+// Checks this, and that all memory is allocated, and gives it to the stream.
 Status submit_matmul(const Matmul& matmul, void* stream);
 
 }  // namespace emulator

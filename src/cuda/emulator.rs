@@ -8,7 +8,7 @@ use super::gpu::use_libraries;
 use super::library::Libraries;
 use crate::error::{Error, Kind, Result};
 use libloading::{Library, Symbol};
-use std::ffi::c_int;
+use std::ffi::{CStr, c_char, c_int};
 use std::fs::File;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::{Path, PathBuf};
@@ -28,6 +28,8 @@ const SOURCES: &[(&str, &str)] = sources! {
     "checker.cpp"
     "checker.h"
     "common.h"
+    "cublas.cpp"
+    "cublaslt.cpp"
     "driver.h"
     "driver_device.cpp"
     "driver_launch.cpp"
@@ -35,7 +37,11 @@ const SOURCES: &[(&str, &str)] = sources! {
     "emulator.h"
     "fiber.cpp"
     "fiber.h"
+    "gemm.cpp"
+    "gemm.h"
     "intrinsics.h"
+    "matmul.cpp"
+    "matmul.h"
     "memory.cpp"
     "memory.h"
     "module.cpp"
@@ -101,14 +107,43 @@ impl Emulator {
             Order::Reverse => (1, 0),
             Order::Random(seed) => (2, seed),
         };
-        // SAFETY: emulator.h: void copla_emulator_set_order(int mode, uint64_t seed).
+        // SAFETY: driver_launch.cpp has this function with these arguments.
         unsafe {
-            let set: std::result::Result<Symbol<unsafe extern "C" fn(c_int, u64)>, _> =
-                self.driver.get(b"copla_emulator_set_order");
-            if let Ok(set) = set {
+            if let Some(set) = self.function::<unsafe extern "C" fn(c_int, u64)>("set_order") {
                 set(mode, seed);
             }
         }
+    }
+
+    /// What the last fault was, in words; empty before the first.
+    pub fn last_error(&self) -> String {
+        // SAFETY: driver_device.cpp has this function; it gives a string that ends in a zero.
+        unsafe {
+            self.function::<unsafe extern "C" fn() -> *const c_char>("last_error")
+                .map_or_else(String::new, |last| {
+                    CStr::from_ptr(last()).to_string_lossy().into_owned()
+                })
+        }
+    }
+
+    /// Lets the context go on after a fault, as no card's does.
+    pub fn clear_error(&self) {
+        // SAFETY: driver_device.cpp has this function.
+        unsafe {
+            if let Some(clear) = self.function::<unsafe extern "C" fn()>("clear_error") {
+                clear();
+            }
+        }
+    }
+
+    /// A function of the emulator's own beside the driver's.
+    ///
+    /// # Safety
+    ///
+    /// `F` is the type that it has there.
+    unsafe fn function<F>(&self, name: &str) -> Option<Symbol<'_, F>> {
+        // SAFETY: the caller answers for the type.
+        unsafe { self.driver.get(format!("copla_emulator_{name}")).ok() }
     }
 }
 

@@ -236,3 +236,71 @@ unsafe fn add(gpu: &Gpu, to: Matrix, beta: f32, from: Matrix, n: usize) -> Resul
     // SAFETY: the caller answers for the elements; their types are in the name.
     unsafe { launch.run() }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ops::testing::*;
+    use crate::tensor::Tensor;
+
+    /// C = 2·A·B + β·C on the card, `a` transposed where it says so, into a C of ones.
+    fn product(
+        a: &Tensor,
+        b: &Tensor,
+        transposed: bool,
+        beta: f32,
+        dtype: DType,
+    ) -> Result<Tensor> {
+        let device = a.device();
+        let (left, right) = (Mat::of(a)?, Mat::of(b)?);
+        let left = if transposed { left.t() } else { left };
+        let dims = [left.matrix.rows, right.matrix.cols];
+        let mut c = Tensor::full(1.0, &dims, dtype, device)?.into_buffer()?;
+        gemm(2.0, left, right, beta, MatMut::new(&mut c.view_mut(), 0, dims)?)?;
+        Ok(Tensor::new(c, crate::Shape::new(&dims)?))
+    }
+
+    #[test]
+    fn any_types_meet_in_any_type() {
+        let floats = [DType::F32, DType::F16, DType::BF16];
+        let (a, b) = (normal(&[5, 7], 1), normal(&[5, 9], 2));
+        let combinations = floats.iter().flat_map(|a| floats.iter().map(move |b| (*a, *b)));
+        on_cuda(|device| {
+            for ((ta, tb), tc) in combinations.clone().flat_map(|ab| floats.map(|c| (ab, c))) {
+                let (a, b) = (a.cast(ta).unwrap(), b.cast(tb).unwrap());
+                let wide = |x: &Tensor| x.cast(DType::F32).unwrap();
+                let product_of = wide(&a).transpose(0, 1).unwrap().matmul(&wide(&b)).unwrap();
+                let [a, b] = [a, b].map(|x| x.to_device(device).unwrap());
+                for beta in [0.0, 1.0, 0.5] {
+                    let c = product(&a, &b, true, beta, tc).unwrap();
+                    let twice = product_of.mul_scalar(2.0).unwrap();
+                    let expected = twice.add_scalar(beta).unwrap();
+                    let what = format!("{ta}·{tb} → {tc}, β = {beta}");
+                    assert_close(&what, &c.cast(DType::F32).unwrap(), &expected, tolerance(tc));
+                }
+            }
+        });
+    }
+
+    #[test]
+    fn what_lies_beyond_a_tensor_is_refused() {
+        on_cuda(|device| {
+            let x = Tensor::zeros(&[3, 4], DType::F32, device).unwrap();
+            let mut y = Buffer::new(device, DType::F32, 12).unwrap();
+            let x = |first| Mat::new(&x, first, [2, 2]).unwrap();
+            let mut error = |first, stride| {
+                let mut view = y.view_mut();
+                let c = MatMut::new(&mut view, 0, [2, 2]).unwrap().every(stride);
+                gemms(2, 1.0, x(first), x(0), 0.0, c).unwrap_err().to_string()
+            };
+            assert_eq!(
+                error(8, 4),
+                "gemm: expected matrices within 4 elements, found 2 that take 8"
+            );
+            assert_eq!(
+                error(0, 2),
+                "gemm: expected results of 4 elements beside each other, found one every 2"
+            );
+        });
+    }
+}

@@ -49,6 +49,7 @@ pub mod sample;
 pub mod softmax;
 
 mod gemm;
+mod pointwise;
 mod strides;
 #[cfg(test)]
 mod testing;
@@ -90,10 +91,6 @@ fn same_device(op: &str, tensors: &[&Tensor]) -> Result<Device> {
 /// The dtype of what is computed from two float tensors: theirs, or f32, which holds both.
 fn joint_dtype(a: &Tensor, b: &Tensor) -> DType {
     if a.dtype() == b.dtype() { a.dtype() } else { DType::F32 }
-}
-
-fn unported(op: &str) -> Error {
-    Error::shape(op, "a CUDA side", "none yet")
 }
 
 /// Checks that `x` holds f32, f16 or bf16 numbers.

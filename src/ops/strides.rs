@@ -13,6 +13,11 @@ pub(super) struct Walk<const N: usize> {
     inner: (usize, [usize; N]),
 }
 
+/// A `Walk` of C (`pointwise.cuh`): axes of two operands, innermost first, each with its size and both
+/// strides; those that are missing have size 1.
+pub(super) type Axes = [[u64; 3]; Shape::MAX_RANK];
+pub(super) const NO_AXES: Axes = [[1, 0, 0]; Shape::MAX_RANK];
+
 /// The strides of a row-major shape.
 pub(super) fn contiguous(dims: &[usize]) -> Vec<usize> {
     let mut strides = vec![1; dims.len()];
@@ -54,9 +59,24 @@ impl<const N: usize> Walk<N> {
         Walk::new(output, strides.each_ref().map(Vec::as_slice))
     }
 
+    /// The length of a run.
+    pub fn width(&self) -> usize {
+        self.inner.0
+    }
+
     /// Each operand's stride within a run.
     pub fn inner_strides(&self) -> [usize; N] {
         self.inner.1
+    }
+
+    /// What `entry` makes of each axis' size and strides, innermost first.
+    fn for_kernels(&self, mut entry: impl FnMut(usize, [usize; N]) -> [usize; 3]) -> Axes {
+        let mut axes = NO_AXES;
+        let inward = std::iter::once(&self.inner).chain(self.outer.iter().rev());
+        for (axis, &(size, strides)) in axes.iter_mut().zip(inward) {
+            *axis = entry(size, strides).map(|n| n as u64);
+        }
+        axes
     }
 
     /// Calls `run(place, starts)` for every part of an innermost row within `range` of the output:
@@ -105,7 +125,23 @@ impl<const N: usize> Walk<N> {
     }
 }
 
+impl Walk<1> {
+    /// The operand's axes beside those of the output.
+    pub fn axes_beside_output(&self) -> Axes {
+        let mut beside = 1;
+        self.for_kernels(|size, [stride]| {
+            let axis = [size, stride, beside];
+            beside *= size;
+            axis
+        })
+    }
+}
+
 impl Walk<2> {
+    pub fn axes(&self) -> Axes {
+        self.for_kernels(|size, [a, b]| [size, a, b])
+    }
+
     /// Fills `y`, the part of the output that begins at `first`, with f of what both operands have
     /// there. They broadcast, so no axis longer than 1 stretches both.
     #[inline(always)]

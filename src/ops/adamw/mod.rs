@@ -12,6 +12,7 @@
 //! `torch.amp.GradScaler.step`. That is decided where the norm lies, without the host.
 
 mod cpu;
+mod cuda;
 #[cfg(test)]
 mod tests;
 
@@ -19,6 +20,7 @@ use crate::dtype::DType;
 use crate::error::{Error, Result};
 use crate::ops::expect_dims;
 use crate::tensor::{Buffer, Device, Gradients, Parameters, Tensor};
+use bytemuck::{Pod, Zeroable};
 
 /// What stays the same over a run.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -49,7 +51,8 @@ pub struct StepState {
 
 /// [`StepState`] as the update reads it. Corrections are taken in f64, as PyTorch has them:
 /// 1 − β₂ᵗ loses digits in f32 at the first steps.
-#[derive(Clone, Copy)]
+#[repr(C)]
+#[derive(Clone, Copy, Pod, Zeroable)]
 struct Factors {
     /// lr / (1 − β₁ᵗ)
     rate: f32,
@@ -62,6 +65,8 @@ struct Factors {
 }
 
 impl Factors {
+    const COUNT: usize = size_of::<Self>() / size_of::<f32>();
+
     fn new(rule: &AdamW, state: StepState) -> Self {
         let t = state.step as i32;
         let learning_rate = f64::from(state.learning_rate);
@@ -81,6 +86,8 @@ pub struct Moments {
     pub m: Buffer,
     pub v: Buffer,
     pub master: Option<Buffer>,
+    /// Where a card reads the numbers of the present step.
+    factors: Buffer,
 }
 
 impl Moments {
@@ -90,16 +97,18 @@ impl Moments {
         let master = match params.dtype() {
             DType::F32 | DType::U32 => None,
             DType::F16 | DType::BF16 => {
-                let mut master = Buffer::new(params.device(), DType::F32, trainable.end)?;
+                // Zeroed, for padding is to stay zero.
+                let mut master = Buffer::zeroed(params.device(), DType::F32, trainable.end)?;
                 match params.device() {
                     Device::Cpu => cpu::widen(&mut master, params)?,
-                    Device::Cuda(_) => return Err(super::unported("adamw")),
+                    Device::Cuda(_) => cuda::widen(&mut master, params)?,
                     Device::Meta => {}
                 }
                 Some(master)
             }
         };
-        Ok(Moments { m: zeroed()?, v: zeroed()?, master })
+        let factors = Buffer::zeroed(params.device(), DType::F32, Factors::COUNT)?;
+        Ok(Moments { m: zeroed()?, v: zeroed()?, master, factors })
     }
 }
 
@@ -126,7 +135,9 @@ impl AdamW {
         let factors = Factors::new(self, state);
         match device {
             Device::Cpu => cpu::step(self, values, grads.sums(), moments, decay.end, norm, factors),
-            Device::Cuda(_) => return Err(super::unported("adamw")),
+            Device::Cuda(_) => {
+                cuda::step(self, values, grads.sums(), moments, decay.end, norm, factors)
+            }
             Device::Meta => Ok(()),
         }
     }

@@ -8,6 +8,7 @@
 //! linear. Of operands in two dtypes the result has f32, which holds both, as in PyTorch.
 
 mod cpu;
+mod cuda;
 #[cfg(test)]
 mod tests;
 
@@ -130,12 +131,10 @@ fn apply<F: Function>(function: F, a: &Tensor, b: &Tensor) -> Result<Tensor> {
     let device = same_device(F::NAME, &[a, b])?;
     let shape = a.shape().broadcast(b.shape(), F::NAME)?;
     let mut y = Buffer::new(device, joint_dtype(a, b), shape.numel())?;
+    let walk = Walk::broadcast(&shape, [a.shape(), b.shape()]);
     match device {
-        Device::Cpu => {
-            let walk = Walk::broadcast(&shape, [a.shape(), b.shape()]);
-            cpu::forward(y.view_mut(), &walk, function, a, b)?
-        }
-        Device::Cuda(_) => return Err(super::unported("binary")),
+        Device::Cpu => cpu::forward(y.view_mut(), &walk, function, a, b)?,
+        Device::Cuda(_) => cuda::forward::<F>(y.view_mut(), &walk, a, b)?,
         Device::Meta => {}
     }
     Tensor::record(y, shape, &[a, b], || Binary {
@@ -169,7 +168,8 @@ impl<F: Function> Op for Binary<F> {
                     slope => dy.mul_scalar(slope)?,
                 },
             };
-            to.give(input, through.sum_to(&shape)?)?;
+            // A gradient has the dtype of its tensor.
+            to.give(input, through.sum_to(&shape)?.cast(dtype)?)?;
         }
         Ok(())
     }
@@ -185,12 +185,10 @@ fn partial<F: Function>(
     b: &Tensor,
 ) -> Result<Tensor> {
     let mut through = Buffer::new(dy.device(), dtype, dy.numel())?;
+    let walk = Walk::broadcast(dy.shape(), [a.shape(), b.shape()]);
     match dy.device() {
-        Device::Cpu => {
-            let walk = Walk::broadcast(dy.shape(), [a.shape(), b.shape()]);
-            cpu::partial(through.view_mut(), &walk, function, input, dy, a, b)?
-        }
-        Device::Cuda(_) => return Err(super::unported("binary")),
+        Device::Cpu => cpu::partial(through.view_mut(), &walk, function, input, dy, a, b)?,
+        Device::Cuda(_) => cuda::partial::<F>(through.view_mut(), &walk, input, dy, a, b)?,
         Device::Meta => {}
     }
     Ok(Tensor::new(through, *dy.shape()))

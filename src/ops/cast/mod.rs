@@ -8,6 +8,7 @@
 //! and u32 to a float the nearest. Equals `torch.Tensor.to(dtype)` where that is defined.
 
 mod cpu;
+mod cuda;
 #[cfg(test)]
 mod tests;
 
@@ -34,7 +35,7 @@ impl Tensor {
         let mut y = Buffer::new(self.device(), dtype, self.numel())?;
         match self.device() {
             Device::Cpu => cpu::cast(y.view_mut(), self)?,
-            Device::Cuda(_) => return Err(super::unported("cast")),
+            Device::Cuda(_) => cuda::cast(y.view_mut(), self)?,
             Device::Meta => {}
         }
         let y = Tensor::new(y, *self.shape());

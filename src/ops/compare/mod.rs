@@ -9,6 +9,7 @@
 //! `torch.where`.
 
 mod cpu;
+mod cuda;
 #[cfg(test)]
 mod tests;
 
@@ -88,12 +89,10 @@ fn compare<C: Comparison>(comparison: C, a: &Tensor, b: &Tensor) -> Result<Tenso
     }
     let shape = a.shape().broadcast(b.shape(), C::NAME)?;
     let mut y = Buffer::new(device, DType::U32, shape.numel())?;
+    let walk = Walk::broadcast(&shape, [a.shape(), b.shape()]);
     match device {
-        Device::Cpu => {
-            let walk = Walk::broadcast(&shape, [a.shape(), b.shape()]);
-            cpu::compare(y.view_mut(), &walk, comparison, a, b)?
-        }
-        Device::Cuda(_) => return Err(super::unported("compare")),
+        Device::Cpu => cpu::compare(y.view_mut(), &walk, comparison, a, b)?,
+        Device::Cuda(_) => cuda::compare::<C>(y.view_mut(), &walk, a, b)?,
         Device::Meta => {}
     }
     Ok(Tensor::new(y, shape))
@@ -124,7 +123,7 @@ impl Tensor {
         let mut y = Buffer::new(device, a.dtype(), shape.numel())?;
         match device {
             Device::Cpu => cpu::select(y.view_mut(), &mask, &a, &b)?,
-            Device::Cuda(_) => return Err(super::unported("compare")),
+            Device::Cuda(_) => cuda::select(y.view_mut(), &mask, &a, &b)?,
             Device::Meta => {}
         }
         Tensor::record(y, shape, &[&a, &b], || Select { mask })

@@ -9,6 +9,7 @@
 //! the inverted form of `torch.nn.functional.dropout`; the generator is [`crate::random`].
 
 mod cpu;
+mod cuda;
 #[cfg(test)]
 mod tests;
 
@@ -100,7 +101,7 @@ fn apply(x: Tensor, dropout: Dropout) -> Result<Tensor> {
     let mut y = x.into_buffer()?;
     match device {
         Device::Cpu => cpu::apply(y.view_mut(), shape, dropout)?,
-        Device::Cuda(_) => return Err(super::unported("dropout")),
+        Device::Cuda(_) => cuda::apply(y.view_mut(), shape, dropout)?,
         Device::Meta => {}
     }
     Ok(Tensor::new(y, shape))

@@ -7,6 +7,7 @@
 //! Only x is saved, and nothing where f is linear. At the kinks of `abs` and `relu` the derivative is 0, as PyTorch has it.
 
 mod cpu;
+mod cuda;
 #[cfg(test)]
 mod tests;
 
@@ -23,6 +24,10 @@ trait Function: Copy + Send + Sync + 'static {
     const COST: usize;
     fn f(self, x: f32) -> f32;
     fn df(self, x: f32) -> f32;
+    /// The number that it takes beside x; kernels know the functions by name.
+    fn constant(self) -> f32 {
+        0.0
+    }
 }
 
 /// One row per function: its name, type and cost, f, its derivative, and an example.
@@ -138,6 +143,10 @@ impl Function for AddScalar {
     fn df(self, _: f32) -> f32 {
         1.0
     }
+
+    fn constant(self) -> f32 {
+        self.0
+    }
 }
 
 #[derive(Clone, Copy)]
@@ -154,6 +163,10 @@ impl Function for MulScalar {
 
     #[inline(always)]
     fn df(self, _: f32) -> f32 {
+        self.0
+    }
+
+    fn constant(self) -> f32 {
         self.0
     }
 }
@@ -174,6 +187,10 @@ impl Function for PowScalar {
     fn df(self, x: f32) -> f32 {
         // x⁰ is constant also where x⁻¹ is infinite.
         if self.0 == 0.0 { 0.0 } else { self.0 * x.powf(self.0 - 1.0) }
+    }
+
+    fn constant(self) -> f32 {
+        self.0
     }
 }
 
@@ -229,7 +246,7 @@ fn compute<F: Function>(function: F, x: &Tensor) -> Result<Tensor> {
     let mut y = Buffer::new(x.device(), x.dtype(), x.numel())?;
     match x.device() {
         Device::Cpu => cpu::forward(y.view_mut(), function, x)?,
-        Device::Cuda(_) => return Err(super::unported("elementwise")),
+        Device::Cuda(_) => cuda::forward(y.view_mut(), function, x)?,
         Device::Meta => {}
     }
     Ok(Tensor::new(y, *x.shape()))
@@ -250,7 +267,7 @@ impl<F: Function> Op for Elementwise<F> {
         if let Some((dx, beta)) = to.slot(0, &x)? {
             match x.device() {
                 Device::Cpu => cpu::add_dx(dx, beta, function, &dy, &x)?,
-                Device::Cuda(_) => return Err(super::unported("elementwise")),
+                Device::Cuda(_) => cuda::add_dx(dx, beta, function, &dy, &x)?,
                 Device::Meta => {}
             }
         }

@@ -5,9 +5,11 @@
 //! dtokens[id] = Σ over the i with ids[i] = id of dy[i], in order; dpositions likewise
 //! ```
 //!
-//! Equals the sum of two `torch.nn.functional.embedding`.
+//! Equals the sum of two `torch.nn.functional.embedding`. An id beyond its table is an error on the CPU;
+//! on a card, which is not waited for, its row is NaN.
 
 mod cpu;
+mod cuda;
 #[cfg(test)]
 mod tests;
 
@@ -20,7 +22,7 @@ use crate::tensor::{Buffer, Device, Op, Sink, Tensor};
 impl Tensor {
     /// Rows of `self` [vocab, width] at `ids` (u32, [...]) plus, where given, rows of a table
     /// [positions, width] at ids of the same shape: [..., width] in f32, the residual stream's dtype
-    /// whatever stores the tables. An id beyond its table is an error.
+    /// whatever stores the tables, which is the same in both.
     ///
     /// ```
     /// use copla::{Device, Tensor};
@@ -36,6 +38,10 @@ impl Tensor {
         if let Some((table, at)) = positions {
             expect_dims(op, "position ids", at, ids.dims())?;
             let found = check(op, table, at)?;
+            if table.dtype() != self.dtype() {
+                let (expected, found) = (format!("dtype {}", self.dtype()), table.dtype());
+                return Err(Error::shape("embedding: positions", expected, format!("{found}")));
+            }
             if found != width {
                 let expected = format!("rows of {width} as the tokens have");
                 return Err(Error::shape("embedding: positions", expected, format!("{found}")));
@@ -46,7 +52,7 @@ impl Tensor {
         let mut y = Buffer::new(device, DType::F32, shape.numel())?;
         match device {
             Device::Cpu => cpu::forward(y.view_mut(), self, ids, positions)?,
-            Device::Cuda(_) => return Err(super::unported("embedding")),
+            Device::Cuda(_) => cuda::forward(y.view_mut(), self, ids, positions)?,
             Device::Meta => {}
         }
         let inputs: Vec<&Tensor> =
@@ -79,11 +85,7 @@ impl Op for Embedding {
             {
                 // Rows at ids are index_select's along axis 0, and so is their gradient.
                 let parts = [1, table.dims()[0], table.dims()[1]];
-                match dy.device() {
-                    Device::Cpu => index::cpu::add_selected(dtable, beta, &dy, parts, &ids)?,
-                    Device::Cuda(_) => return Err(super::unported("embedding")),
-                    Device::Meta => {}
-                }
+                index::add_selected(dtable, beta, &dy, parts, &ids)?;
             }
         }
         Ok(())

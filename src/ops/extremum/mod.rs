@@ -8,6 +8,7 @@
 //! value and its gradient are those of [`Tensor::gather`]. Equals `torch.max(dim)`, `torch.argmax`.
 
 mod cpu;
+mod cuda;
 #[cfg(test)]
 mod tests;
 
@@ -118,7 +119,7 @@ fn place(op: &str, extremum: Extremum, x: &Tensor, axis: usize) -> Result<Tensor
     let mut places = Buffer::new(x.device(), DType::U32, shape.numel())?;
     match x.device() {
         Device::Cpu => cpu::places(places.view_mut(), extremum, x, parts)?,
-        Device::Cuda(_) => return Err(super::unported("extremum")),
+        Device::Cuda(_) => cuda::places(places.view_mut(), extremum, x, parts)?,
         Device::Meta => {}
     }
     Ok(Tensor::new(places, shape))

@@ -5,6 +5,7 @@
 //! device, where AdamW reads it, so a step need not wait for the host.
 
 mod cpu;
+mod cuda;
 #[cfg(test)]
 mod tests;
 
@@ -18,9 +19,10 @@ impl Gradients {
     pub fn norm(&self) -> Result<Tensor> {
         let sums = self.sums();
         let mut norm = Buffer::new(sums.device(), DType::F32, 1)?;
+        let parts = Buffer::new(sums.device(), DType::F32, 2 * cuda::PARTS)?;
         match sums.device() {
             Device::Cpu => cpu::norm(norm.view_mut(), sums)?,
-            Device::Cuda(_) => return Err(super::unported("grad_norm")),
+            Device::Cuda(_) => cuda::norm(norm.view_mut(), &parts, sums)?,
             Device::Meta => {}
         }
         Ok(Tensor::new(norm, Shape::new(&[])?))

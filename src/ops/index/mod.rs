@@ -8,15 +8,20 @@
 //! Gradients that meet are added in the order of i. Both read every dtype. Equal
 //! `torch.index_select` and `torch.gather`; rows of a table are read faster by
 //! [`Tensor::embedding`].
+//!
+//! An id beyond the axis is an error on the CPU. A card does not report it, as the host would have to
+//! wait for that: there it reads NaN (u32: the largest number), and its gradient goes nowhere.
 
-pub(super) mod cpu;
+mod cpu;
+mod cuda;
 #[cfg(test)]
 mod tests;
 
 use super::{around, expect_ids, same_device};
+use crate::dtype::DType;
 use crate::error::{Error, Result};
 use crate::shape::Shape;
-use crate::tensor::{Buffer, Device, Op, Sink, Tensor};
+use crate::tensor::{Buffer, Device, Op, Sink, Tensor, ViewMut};
 
 impl Tensor {
     /// The slices at `ids` (u32, one axis) along `axis`, which has as many places in the result as
@@ -43,7 +48,7 @@ impl Tensor {
         let mut y = Buffer::new(device, self.dtype(), shape.numel())?;
         match device {
             Device::Cpu => cpu::select(y.view_mut(), self, axis, ids)?,
-            Device::Cuda(_) => return Err(super::unported("index")),
+            Device::Cuda(_) => cuda::select(y.view_mut(), self, axis, ids)?,
             Device::Meta => {}
         }
         Tensor::record(y, shape, &[self], || IndexSelect {
@@ -78,7 +83,7 @@ impl Tensor {
         let mut y = Buffer::new(device, self.dtype(), ids.numel())?;
         match device {
             Device::Cpu => cpu::gather(y.view_mut(), self, axis, ids)?,
-            Device::Cuda(_) => return Err(super::unported("index")),
+            Device::Cuda(_) => cuda::gather(y.view_mut(), self, axis, ids)?,
             Device::Meta => {}
         }
         Tensor::record(y, *ids.shape(), &[self], || Gather {
@@ -99,14 +104,42 @@ impl Op for IndexSelect {
     fn backward(self: Box<Self>, dy: Tensor, to: &mut Sink) -> Result<()> {
         let Self { x, axis, ids } = *self;
         if let Some((dx, beta)) = to.slot(0, &x)? {
-            let parts = around("index_select", &x, axis)?;
-            match x.device() {
-                Device::Cpu => cpu::add_selected(dx, beta, &dy, parts, &ids)?,
-                Device::Cuda(_) => return Err(super::unported("index")),
-                Device::Meta => {}
-            }
+            add_selected(dx, beta, &dy, around("index_select", &x, axis)?, &ids)?;
         }
         Ok(())
+    }
+}
+
+/// dx [outer, n, inner] = beta·dx, then dx[.., ids[i], ..] += dy[.., i, ..] in the order of i.
+pub(super) fn add_selected(
+    dx: ViewMut,
+    beta: f32,
+    dy: &Tensor,
+    parts: [usize; 3],
+    ids: &Tensor,
+) -> Result<()> {
+    let [outer, _, inner] = parts;
+    let scratch = Scratch::new(dy.device(), ids.numel(), outer * inner)?;
+    match dy.device() {
+        Device::Cpu => cpu::add_selected(dx, beta, dy, parts, ids),
+        Device::Cuda(_) => cuda::add_selected(dx, beta, dy, parts, ids, scratch),
+        Device::Meta => Ok(()),
+    }
+}
+
+/// What adding gradients in order takes on a card.
+struct Scratch {
+    /// Two words for each place: sorted from one into the other.
+    keys: [Buffer; 2],
+    /// Two sums of each column for each chunk of places.
+    partial: Buffer,
+}
+
+impl Scratch {
+    fn new(device: Device, places: usize, columns: usize) -> Result<Self> {
+        let keys = || Buffer::new(device, DType::U32, 2 * places);
+        let sums = 2 * places.div_ceil(cuda::CHUNK) * columns;
+        Ok(Scratch { keys: [keys()?, keys()?], partial: Buffer::new(device, DType::F32, sums)? })
     }
 }
 
@@ -121,9 +154,10 @@ impl Op for Gather {
         let Self { x, axis, ids } = *self;
         if let Some((dx, beta)) = to.slot(0, &x)? {
             let parts = around("gather", &x, axis)?;
+            let scratch = Scratch::new(x.device(), ids.numel(), 1)?;
             match x.device() {
                 Device::Cpu => cpu::add_gathered(dx, beta, &dy, parts, &ids)?,
-                Device::Cuda(_) => return Err(super::unported("index")),
+                Device::Cuda(_) => cuda::add_gathered(dx, beta, &dy, parts, &ids, scratch)?,
                 Device::Meta => {}
             }
         }

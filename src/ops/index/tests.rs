@@ -1,6 +1,6 @@
 use crate::DType;
 use crate::ops::testing::*;
-use crate::tensor::{Device, Tensor};
+use crate::tensor::{Device, Gradients, Group, Layout, Tensor, backward};
 
 fn ids(values: &[u32], dims: &[usize], device: Device) -> Tensor {
     Tensor::from_slice(values, dims, device).unwrap()
@@ -48,12 +48,76 @@ fn gather_reads_what_its_ids_say_along_any_axis() {
 fn every_dtype_is_read() {
     for dtype in [DType::F32, DType::F16, DType::BF16, DType::U32] {
         let x = ids(&[10, 11, 12, 13], &[2, 2], Device::Cpu).cast(dtype).unwrap();
-        let read = |y: Tensor| y.cast(DType::U32).unwrap().to_vec::<u32>().unwrap();
-        let column = ids(&[1], &[1], Device::Cpu);
-        assert_eq!(read(x.index_select(1, &column).unwrap()), [11, 13], "{dtype}");
-        let places = ids(&[1, 0], &[2, 1], Device::Cpu);
-        assert_eq!(read(x.gather(1, &places).unwrap()), [11, 12], "{dtype}");
+        on_every_device(|device| {
+            let x = x.to_device(device).unwrap();
+            let read = |y: Tensor| {
+                let y = y.to_device(Device::Cpu).unwrap();
+                y.cast(DType::U32).unwrap().to_vec::<u32>().unwrap()
+            };
+            let column = ids(&[1], &[1], device);
+            assert_eq!(read(x.index_select(1, &column).unwrap()), [11, 13], "{dtype}");
+            let places = ids(&[1, 0], &[2, 1], device);
+            assert_eq!(read(x.gather(1, &places).unwrap()), [11, 12], "{dtype}");
+        });
     }
+}
+
+#[test]
+fn a_card_agrees_along_any_axis_whatever_repeats() {
+    let spread = |count: usize, size: usize| -> Vec<u32> {
+        (0..count).map(|i| (i * 7919 % size) as u32).collect()
+    };
+    // Enough places for several tiles and merges, and runs of several chunks.
+    let cases: [([usize; 3], usize, Vec<u32>); 7] = [
+        ([1, 1, 1], 1, vec![0]),
+        ([2, 3, 5], 1, vec![]),
+        ([31, 33, 2], 0, spread(70, 31)),
+        ([2, 33, 31], 1, vec![32; 769]),
+        ([3, 2, 31], 2, spread(50, 31)),
+        ([50257, 1, 1], 0, spread(1100, 50257)),
+        ([1, 7, 769], 1, vec![6, 6, 0]),
+    ];
+    for (dims, axis, places) in cases {
+        for dtype in [DType::F32, DType::F16, DType::BF16] {
+            let x = [normal(&dims, 3)];
+            let what = format!("{dims:?} along {axis}");
+            agree(&format!("select {what}"), &x, dtype, tolerance(dtype), &|x| {
+                x[0].index_select(axis, &ids(&places, &[places.len()], x[0].device()))
+            });
+            let mut wanted = dims;
+            wanted[axis] = places.len().min(5);
+            let each: Vec<u32> =
+                spread(wanted.iter().product(), dims[axis]).iter().map(|&id| id / 2).collect();
+            agree(&format!("gather {what}"), &x, dtype, tolerance(dtype), &|x| {
+                x[0].gather(axis, &ids(&each, &wanted, x[0].device()))
+            });
+        }
+    }
+}
+
+#[test]
+fn on_a_card_an_id_beyond_the_axis_reads_nan_and_its_gradient_goes_nowhere() {
+    on_cuda(|device| {
+        for dtype in [DType::F32, DType::F16, DType::BF16] {
+            let mut layout = Layout::new();
+            let param = layout.add("x", &[2, 2], Group::Decay).unwrap();
+            let mut params = layout.build(dtype, device).unwrap();
+            params.set(param, &[1.0; 4]).unwrap();
+            let mut grads = Gradients::new(&params).unwrap();
+            let x = params.get(param);
+            let selected = x.index_select(0, &ids(&[1, 2], &[2], device)).unwrap();
+            let gathered = x.gather(1, &ids(&[1, u32::MAX], &[2, 1], device)).unwrap();
+            for (y, inside) in [(selected, 2), (gathered, 1)] {
+                let values = y.read().unwrap().into_owned();
+                assert!(values[..inside].iter().all(|&x| x == 1.0), "{dtype}: {values:?}");
+                assert!(values[inside..].iter().all(|x| x.is_nan()), "{dtype}: {values:?}");
+                let seed = Tensor::full(1.0, y.dims(), dtype, device).unwrap();
+                backward(y, seed, &mut grads).unwrap();
+            }
+            let sums = grads.get(param).unwrap().to_vec::<f32>().unwrap();
+            assert_eq!(sums, [0.0, 1.0, 1.0, 1.0], "{dtype}");
+        }
+    });
 }
 
 #[test]

@@ -1,11 +1,11 @@
 //! Layer norm on the CPU: rows in parallel, each read once from memory and then from the cache.
 
+use super::ROWS_PER_PART;
 use crate::cpu::{Disjoint, for_rows, for_rows2, simd, vectorized};
+use crate::dtype::DType;
 use crate::error::Result;
 use crate::tensor::{Buffer, Tensor, ViewMut};
-
-/// Rows whose weight gradients are summed before they meet the others.
-pub(super) const ROWS_PER_PART: usize = 32;
+use half::{bf16, f16};
 
 /// Rough cost of a number here, for cutting the work.
 const COST: usize = 8;
@@ -49,6 +49,7 @@ pub(super) fn residual_forward(
     eps: f32,
 ) -> Result<()> {
     let width = x.shape().last_dim();
+    let dtype = sum.dtype();
     let (x, delta) = (x.read()?, delta.read()?);
     let (weight, bias) = (weight.read()?, bias.read()?);
     let stats = stats.slice::<f32>()?;
@@ -71,6 +72,7 @@ pub(super) fn residual_forward(
                             for ((sum, x), delta) in sum.iter_mut().zip(x).zip(delta) {
                                 *sum = x + delta;
                             }
+                            round(sum, dtype);
                             let [mean, rstd] = normalise(&mut y[at], sum, &weight, &bias, eps);
                             stats[2 * row] = mean;
                             stats[2 * row + 1] = rstd;
@@ -80,6 +82,16 @@ pub(super) fn residual_forward(
             })
         })
     })?
+}
+
+/// What `dtype` keeps of these numbers: what is normalised is the sum as backward will find it.
+#[inline(always)]
+fn round(x: &mut [f32], dtype: DType) {
+    match dtype {
+        DType::F16 => x.iter_mut().for_each(|x| *x = f16::from_f32(*x).to_f32()),
+        DType::BF16 => x.iter_mut().for_each(|x| *x = bf16::from_f32(*x).to_f32()),
+        DType::F32 | DType::U32 => {}
+    }
 }
 
 /// One row; returns its mean and 1/√(σ² + eps).

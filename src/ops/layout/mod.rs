@@ -10,6 +10,7 @@
 //! All of them work for every dtype. Squeezing is a reshape and copies nothing.
 
 mod cpu;
+mod cuda;
 #[cfg(test)]
 mod tests;
 
@@ -141,7 +142,7 @@ impl Tensor {
         let mut y = Buffer::new(device, first.dtype(), shape.numel())?;
         match device {
             Device::Cpu => cpu::concat(y.view_mut(), tensors, axis)?,
-            Device::Cuda(_) => return Err(super::unported("layout")),
+            Device::Cuda(_) => cuda::concat(y.view_mut(), tensors, axis)?,
             Device::Meta => {}
         }
         Tensor::record(y, shape, tensors, || Concat { axis, sizes })
@@ -227,7 +228,7 @@ fn copied(x: &Tensor, shape: Shape, walk: &Walk<1>, start: usize) -> Result<Tens
     let mut y = Buffer::new(x.device(), x.dtype(), shape.numel())?;
     match x.device() {
         Device::Cpu => cpu::copy(y.view_mut(), x, walk, start)?,
-        Device::Cuda(_) => return Err(super::unported("layout")),
+        Device::Cuda(_) => cuda::copy(y.view_mut(), x, walk, start)?,
         Device::Meta => {}
     }
     Ok(Tensor::new(y, shape))
@@ -259,9 +260,10 @@ impl Op for Narrow {
         let Self { x, axis, start } = *self;
         // Pieces of one tensor add into one place, each its own part.
         if let Some((dx, beta)) = to.slot(0, &x)? {
+            let parts = around("narrow", &x, axis)?;
             match x.device() {
-                Device::Cpu => cpu::add_part(dx, beta, &dy, around("narrow", &x, axis)?, start)?,
-                Device::Cuda(_) => return Err(super::unported("layout")),
+                Device::Cpu => cpu::add_part(dx, beta, &dy, parts, start)?,
+                Device::Cuda(_) => cuda::add_part(dx, beta, &dy, parts, start)?,
                 Device::Meta => {}
             }
         }

@@ -48,6 +48,39 @@ fn either_operand_broadcasts_like_copies_of_itself() {
 }
 
 #[test]
+fn a_card_agrees_on_any_broadcast_in_any_storage() {
+    let shapes: [(&[usize], &[usize]); 8] = [
+        (&[1, 1], &[1, 1]),
+        (&[31, 33], &[33, 65]),
+        (&[3, 769], &[769, 2]),
+        (&[6, 4, 5], &[6, 5, 3]),
+        (&[2, 5], &[3, 5, 4]),
+        (&[3, 1, 2, 5], &[4, 5, 3]),
+        (&[2, 3, 2, 5], &[2, 1, 5, 3]),
+        (&[0, 4, 3], &[3, 2]),
+    ];
+    for (a, b) in shapes {
+        for dtype in [DType::F32, DType::F16, DType::BF16] {
+            let inputs = [normal(a, 1), normal(b, 2)];
+            let what = format!("{a:?}·{b:?}");
+            agree(&what, &inputs, dtype, tolerance(dtype), &|x| x[0].matmul(&x[1]));
+        }
+    }
+}
+
+#[test]
+fn two_types_meet_in_f32() {
+    let (a, b) = (numbers(&[2, 3, 5], 1), numbers(&[2, 5, 4], 2));
+    let expected = a.matmul(&b).unwrap();
+    let b = b.cast(DType::F16).unwrap();
+    on_every_device(|device| {
+        let y = a.to_device(device).unwrap().matmul(&b.to_device(device).unwrap()).unwrap();
+        assert_eq!(y.dtype(), DType::F32);
+        assert_eq!(y.to_vec::<f32>().unwrap(), expected.to_vec::<f32>().unwrap(), "{device}");
+    });
+}
+
+#[test]
 fn gradients_add_to_what_is_there() {
     // Both uses of x write into one place, the second with beta 1.
     let (x, dy) = (numbers(&[3, 3], 1), numbers(&[3, 3], 2));

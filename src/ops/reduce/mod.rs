@@ -4,14 +4,16 @@
 //! y = scale·Σ x along an axis        dx = scale·dy, stretched along it
 //! ```
 //!
-//! with scale 1 for a sum and 1/n for a mean. Sums are made in f32 over short blocks and in f64
-//! between them, in an order that depends on the shape alone.
+//! with scale 1 for a sum and 1/n for a mean. Sums are made in an order that depends on the shape alone:
+//! on the CPU in f32 over short blocks and in f64 between them, on CUDA in f32 with compensation.
 
 mod cpu;
+pub(super) mod cuda;
 #[cfg(test)]
 mod tests;
 
 use super::{around, expect_float};
+use crate::dtype::DType;
 use crate::error::{Error, Result};
 use crate::shape::Shape;
 use crate::tensor::{Buffer, Device, Op, Sink, Tensor};
@@ -118,10 +120,16 @@ fn scaled_sum(
     let parts = around(op, x, axis)?;
     let scale = scale(parts[1]);
     let shape = without(x.shape(), axis, keep)?;
-    let mut y = Buffer::new(x.device(), x.dtype(), shape.numel())?;
-    match x.device() {
+    let device = x.device();
+    let mut y = Buffer::new(device, x.dtype(), shape.numel())?;
+    let scratch = match device {
+        Device::Cpu => 0,
+        Device::Cuda(_) | Device::Meta => cuda::scratch(parts),
+    };
+    let mut partial = Buffer::new(device, DType::F32, scratch)?;
+    match device {
         Device::Cpu => cpu::sum(y.view_mut(), x, parts, scale)?,
-        Device::Cuda(_) => return Err(super::unported("reduce")),
+        Device::Cuda(_) => cuda::sum(y.view_mut(), &mut partial, x, parts, scale)?,
         Device::Meta => {}
     }
     let from = *x.shape();

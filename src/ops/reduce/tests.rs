@@ -23,12 +23,50 @@ fn storage_in_16_bits_sums_in_f32() {
         check_storage("sum", &x, &dy.unsqueeze(axis).unwrap(), &|x| x[0].sum(axis, true));
     }
     // 4096 ones: an f16 running sum would stop at 2048, a bf16 one at 256.
-    for dtype in [DType::F16, DType::BF16] {
-        let ones = Tensor::full(1.0, &[4096, 2], dtype, Device::Cpu).unwrap();
-        let sums = ones.sum(0, false).unwrap().read().unwrap().to_vec();
-        assert_eq!(sums, [4096.0, 4096.0]);
-        assert_eq!(ones.sum_all().unwrap().item().unwrap(), 8192.0);
+    on_every_device(|device| {
+        for dtype in [DType::F16, DType::BF16] {
+            let ones = Tensor::full(1.0, &[4096, 2], dtype, device).unwrap();
+            let sums = ones.sum(0, false).unwrap().read().unwrap().to_vec();
+            assert_eq!(sums, [4096.0, 4096.0]);
+            assert_eq!(ones.sum_all().unwrap().item().unwrap(), 8192.0);
+        }
+    });
+}
+
+#[test]
+fn kernels_agree_with_the_cpu_along_any_axis() {
+    // The last two are cut in parts, which add up in a second launch.
+    let cases: [(&[usize], usize); 9] = [
+        (&[1, 1, 1], 1),
+        (&[3, 31, 1], 1),
+        (&[2, 33, 2], 1),
+        (&[2, 5, 769], 1),
+        (&[3, 300, 40], 1),
+        (&[7, 3], 1),
+        (&[300, 2], 1),
+        (&[50257], 0),
+        (&[2, 3001, 3], 1),
+    ];
+    for (dims, axis) in cases {
+        let x = normal(dims, 7);
+        for dtype in [DType::F32, DType::F16, DType::BF16] {
+            let x = x.cast(dtype).unwrap();
+            let sum = x.mean(axis, false).unwrap();
+            on_cuda(|device| {
+                let found = x.to_device(device).unwrap().mean(axis, false).unwrap();
+                assert_eq!(found.dtype(), dtype);
+                assert_close(&format!("{dims:?} in {dtype}"), &found, &sum, tolerance(dtype));
+            });
+        }
     }
+}
+
+#[test]
+fn an_infinite_term_makes_an_infinite_sum() {
+    on_every_device(|device| {
+        let x = Tensor::from_slice(&[1.0f32, f32::INFINITY, 2.0], &[3], device).unwrap();
+        assert_eq!(x.sum_all().unwrap().item().unwrap(), f32::INFINITY);
+    });
 }
 
 #[test]
@@ -61,6 +99,13 @@ fn long_sums_keep_their_digits_whatever_the_axis_and_the_threads() {
     let exact = |start: usize, step: usize| -> f64 {
         x[start..].iter().step_by(step).map(|x| f64::from(*x)).sum()
     };
+    let close = |dims: &[usize], step: usize, sums: &[f32]| {
+        for (i, sum) in sums.iter().enumerate() {
+            let exact = exact(i, step);
+            let error = (f64::from(*sum) - exact).abs();
+            assert!(error <= 1e-5 + 1.3e-6 * exact, "{dims:?}[{i}]: {sum} for {exact}");
+        }
+    };
     let with_threads = |threads: usize, dims: &[usize], axis: usize| {
         let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
         let x = Tensor::from_slice(&x, dims, Device::Cpu).unwrap();
@@ -70,25 +115,27 @@ fn long_sums_keep_their_digits_whatever_the_axis_and_the_threads() {
         [(&[n], 0, 1), (&[n / 2, 2], 0, 2), (&[n / 128, 128], 0, 128)];
     for (dims, axis, step) in cases {
         let sums = with_threads(1, dims, axis);
-        for (i, sum) in sums.iter().enumerate() {
-            let exact = exact(i, step);
-            let error = (f64::from(*sum) - exact).abs();
-            assert!(error <= 1e-5 + 1.3e-6 * exact, "{dims:?}[{i}]: {sum} for {exact}");
-        }
+        close(dims, step, &sums);
         assert_eq!(sums, with_threads(3, dims, axis), "{dims:?}");
+        on_cuda(|device| {
+            let x = Tensor::from_slice(&x, dims, device).unwrap();
+            close(dims, step, &x.sum(axis, false).unwrap().to_vec::<f32>().unwrap());
+        });
     }
 }
 
 #[test]
 fn empty_axes_and_scalars_behave() {
-    let zeros = |dims: &[usize]| Tensor::zeros(dims, DType::F32, Device::Cpu).unwrap();
-    assert_eq!(zeros(&[2, 0]).sum(1, false).unwrap().to_vec::<f32>().unwrap(), [0.0, 0.0]);
-    assert_eq!(zeros(&[0, 2]).sum(0, false).unwrap().to_vec::<f32>().unwrap(), [0.0, 0.0]);
-    assert_eq!(zeros(&[2, 0]).sum(0, true).unwrap().dims(), [1, 0]);
-    assert!(zeros(&[0]).mean_all().unwrap().item().unwrap().is_nan());
-    assert_eq!(zeros(&[]).sum_all().unwrap().item().unwrap(), 0.0);
-    let error = zeros(&[]).sum(0, false).unwrap_err().to_string();
-    assert_eq!(error, "sum: expected an axis of shape [], found 0");
+    on_every_device(|device| {
+        let zeros = |dims: &[usize]| Tensor::zeros(dims, DType::F32, device).unwrap();
+        assert_eq!(zeros(&[2, 0]).sum(1, false).unwrap().to_vec::<f32>().unwrap(), [0.0, 0.0]);
+        assert_eq!(zeros(&[0, 2]).sum(0, false).unwrap().to_vec::<f32>().unwrap(), [0.0, 0.0]);
+        assert_eq!(zeros(&[2, 0]).sum(0, true).unwrap().dims(), [1, 0]);
+        assert!(zeros(&[0]).mean_all().unwrap().item().unwrap().is_nan());
+        assert_eq!(zeros(&[]).sum_all().unwrap().item().unwrap(), 0.0);
+        let error = zeros(&[]).sum(0, false).unwrap_err().to_string();
+        assert_eq!(error, "sum: expected an axis of shape [], found 0");
+    });
     let ids = Tensor::zeros(&[2], DType::U32, Device::Cpu).unwrap();
     let error = ids.mean_all().unwrap_err().to_string();
     assert_eq!(error, "mean: input: expected a float dtype, found u32");

@@ -1,12 +1,9 @@
 //! Sampling on the CPU: one row, one task; what is kept is found by selection, without sorting.
 
-use super::Sampler;
+use super::{NOTHING, Sampler};
 use crate::cpu::{Disjoint, for_each, math, simd, vectorized};
-use crate::error::{Error, Kind, Result};
+use crate::error::Result;
 use crate::tensor::{Tensor, ViewMut};
-
-/// Marks a row from which nothing can be chosen.
-const NOTHING: u32 = u32::MAX;
 
 pub(super) fn greedy(mut tokens: ViewMut, logits: &Tensor, limit: usize) -> Result<()> {
     let vocab = logits.dims()[1];
@@ -17,17 +14,17 @@ pub(super) fn greedy(mut tokens: ViewMut, logits: &Tensor, limit: usize) -> Resu
         let best = largest(row).and_then(|max| row.iter().position(|&logit| logit == max));
         *token = best.map_or(NOTHING, |id| id as u32);
     }
-    all_chosen(tokens, logits)
+    Ok(())
 }
 
-/// Draws a token for every row: `uniform` has a number in [0, 1) for each.
+/// Draws a token for every row: `uniform` has a number in [0, 1) for each, times 2⁶⁴.
 pub(super) fn draw(
     mut tokens: ViewMut,
     [mut weights, mut keys]: [ViewMut; 2],
     logits: &Tensor,
     limit: usize,
     sampler: &Sampler,
-    uniform: &[f64],
+    uniform: &[u64],
 ) -> Result<()> {
     let vocab = logits.dims()[1];
     let values = logits.read()?;
@@ -46,12 +43,12 @@ pub(super) fn draw(
             Some(max) => {
                 weigh(weights, row_logits, max, sampler.temperature);
                 let least = least_kept(weights, keys, sampler);
-                pick(weights, least, uniform[row])
+                pick(weights, least, uniform[row] as f64 * (-64f64).exp2())
             }
             None => NOTHING,
         };
     });
-    all_chosen(tokens, logits)
+    Ok(())
 }
 
 /// The largest logit, where it is a number to compare with.
@@ -61,18 +58,6 @@ fn largest(logits: &[f32]) -> Option<f32> {
         || simd::max(logits),
     );
     max.is_finite().then_some(max)
-}
-
-fn all_chosen(tokens: &[u32], logits: &Tensor) -> Result<()> {
-    match tokens.iter().position(|&token| token == NOTHING) {
-        None => Ok(()),
-        Some(row) => Err(Error::new(
-            Kind::Diverged,
-            format!("logits {}", logits.shape()),
-            "numbers whose largest is finite",
-            format!("NaN or infinity in row {row}"),
-        )),
-    }
 }
 
 /// w = exp((logit − max) / temperature), the largest of which is 1.

@@ -12,18 +12,22 @@
 //! (seed, sequence, position): a text does not depend on what else is in its batch.
 
 mod cpu;
+mod cuda;
 #[cfg(test)]
 mod tests;
 
 use super::expect_float;
 use crate::dtype::DType;
-use crate::error::{Error, Result};
+use crate::error::{Error, Kind, Result};
 use crate::random::Rng;
 use crate::shape::Shape;
 use crate::tensor::{Buffer, Device, Tensor};
 
 /// The site of sampling's random numbers, beyond those of any model's layers.
 const SITE: u64 = 1 << 32;
+
+/// Marks a row from which nothing can be chosen.
+const NOTHING: u32 = u32::MAX;
 
 /// How a token is chosen.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -71,12 +75,11 @@ pub struct Place {
     pub position: u32,
 }
 
-/// A uniform number in [0, 1) with 53 random bits.
-fn uniform(rng: Rng, place: Place) -> f64 {
+/// A uniform number in [0, 1) with 53 random bits, times 2⁶⁴.
+fn uniform(rng: Rng, place: Place) -> u64 {
     let coordinate = u64::from(place.sequence) << 32 | u64::from(place.position);
     let [high, low, ..] = rng.words(rng.key(SITE), coordinate);
-    let bits = (u64::from(high) << 32 | u64::from(low)) >> 11;
-    bits as f64 * (0.5f64).powi(53)
+    (u64::from(high) << 32 | u64::from(low)) >> 11 << 11
 }
 
 impl Tensor {
@@ -102,7 +105,11 @@ impl Tensor {
             return Err(Error::shape("sample", expected, format!("[{rows}, {limit}]")));
         }
         let device = self.device();
-        let scratch = if sampler.is_greedy() { 0 } else { rows * limit };
+        let drawn: Vec<u64> = places.iter().map(|&place| uniform(rng, place)).collect();
+        let scratch = match device {
+            Device::Cpu | Device::Meta if !sampler.is_greedy() => rows * limit,
+            Device::Cpu | Device::Cuda(_) | Device::Meta => 0,
+        };
         let mut tokens = Buffer::new(device, DType::U32, rows)?;
         let mut weights = Buffer::new(device, DType::F32, scratch)?;
         // A key is 64 bits.
@@ -110,13 +117,29 @@ impl Tensor {
         match device {
             Device::Cpu if sampler.is_greedy() => cpu::greedy(tokens.view_mut(), self, limit)?,
             Device::Cpu => {
-                let drawn = places.iter().map(|&place| uniform(rng, place)).collect::<Vec<_>>();
                 let scratch = [weights.view_mut(), keys.view_mut()];
                 cpu::draw(tokens.view_mut(), scratch, self, limit, sampler, &drawn)?
             }
-            Device::Cuda(_) => return Err(super::unported("sample")),
+            Device::Cuda(_) if sampler.is_greedy() => cuda::greedy(tokens.view_mut(), self, limit)?,
+            Device::Cuda(_) => cuda::draw(tokens.view_mut(), self, limit, sampler, &drawn)?,
             Device::Meta => {}
         }
-        Ok(Tensor::new(tokens, Shape::new(&[rows])?))
+        let tokens = Tensor::new(tokens, Shape::new(&[rows])?);
+        if device != Device::Meta {
+            expect_chosen(&tokens.to_vec()?, self)?;
+        }
+        Ok(tokens)
+    }
+}
+
+fn expect_chosen(tokens: &[u32], logits: &Tensor) -> Result<()> {
+    match tokens.iter().position(|&token| token == NOTHING) {
+        None => Ok(()),
+        Some(row) => Err(Error::new(
+            Kind::Diverged,
+            format!("logits {}", logits.shape()),
+            "numbers whose largest is finite",
+            format!("NaN or infinity in row {row}"),
+        )),
     }
 }

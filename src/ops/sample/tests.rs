@@ -1,10 +1,13 @@
 //! Against a plain float64 reference that sorts, and the statistics of many draws.
 
 use super::cpu::least_kept;
-use super::{Place, Sampler};
+use super::{Place, Sampler, cpu, cuda};
+use crate::dtype::DType;
 use crate::error::Kind;
+use crate::ops::testing::{on_cuda, on_every_device};
 use crate::random::{Rng, normal_pair, philox};
-use crate::tensor::{Device, Tensor};
+use crate::shape::Shape;
+use crate::tensor::{Buffer, Device, Tensor};
 
 fn normals(seed: u64, n: usize, scale: f32) -> Vec<f32> {
     let pair = |i: u32| {
@@ -14,8 +17,8 @@ fn normals(seed: u64, n: usize, scale: f32) -> Vec<f32> {
     (0..n as u32).map(pair).collect()
 }
 
-fn rows(logits: &[f32], rows: usize) -> Tensor {
-    Tensor::from_slice(logits, &[rows, logits.len() / rows], Device::Cpu).unwrap()
+fn rows(logits: &[f32], rows: usize, device: Device) -> Tensor {
+    Tensor::from_slice(logits, &[rows, logits.len() / rows], device).unwrap()
 }
 
 /// The probabilities that the warpers of `transformers` leave, one after another, each by sorting.
@@ -89,7 +92,7 @@ fn place(sequence: u32, position: u32) -> Place {
 }
 
 fn draw(logits: &[f32], sampler: &Sampler, seed: u64, draws: u32) -> Vec<u32> {
-    let logits = rows(logits, 1);
+    let logits = rows(logits, 1, Device::Cpu);
     let one = |position| {
         let tokens = logits.sample(sampler, Rng::new(seed), &[place(0, position)]).unwrap();
         tokens.to_vec::<u32>().unwrap()[0]
@@ -134,10 +137,12 @@ fn draws_follow_the_distribution() {
 #[test]
 fn greedy_is_the_first_of_the_largest() {
     let logits = [[0.0, 2.0, 2.0, 1.0], [5.0, -1.0, f32::NEG_INFINITY, 5.0], [1.0, 1.5, 2.0, 9.0]];
-    let tokens = rows(logits.as_flattened(), 3)
-        .sample(&Sampler::GREEDY.below(3), Rng::new(0), &[place(0, 0); 3])
-        .unwrap();
-    assert_eq!(tokens.to_vec::<u32>().unwrap(), [1, 0, 2]);
+    on_every_device(|device| {
+        let tokens = rows(logits.as_flattened(), 3, device)
+            .sample(&Sampler::GREEDY.below(3), Rng::new(0), &[place(0, 0); 3])
+            .unwrap();
+        assert_eq!(tokens.to_vec::<u32>().unwrap(), [1, 0, 2]);
+    });
     // A temperature that f32 can hardly tell from 0 is as good as greedy.
     let cold = Sampler::new(f32::MIN_POSITIVE, 0, 1.0).unwrap();
     assert_eq!(draw(&logits[2], &cold, 0, 20), [3; 20]);
@@ -158,7 +163,7 @@ fn a_token_depends_on_its_own_place_alone() {
     let sampler = Sampler::new(1.0, 0, 0.9).unwrap();
     let places = [place(0, 7), place(1, 7), place(9, 2)];
     let sample = |logits: &[f32], places: &[Place], seed| {
-        let logits = rows(logits, places.len());
+        let logits = rows(logits, places.len(), Device::Cpu);
         logits.sample(&sampler, Rng::new(seed), places).unwrap().to_vec::<u32>().unwrap()
     };
     let together = sample(&logits, &places, 4);
@@ -176,14 +181,94 @@ fn a_token_depends_on_its_own_place_alone() {
     assert!(other(0, 4).windows(2).any(|pair| pair[0] != pair[1]));
 }
 
+/// One token for each row by these numbers in [0, 1), times 2⁶⁴, from logits on either device.
+fn draw_by(logits: &Tensor, limit: usize, sampler: &Sampler, uniform: &[u64]) -> Vec<u32> {
+    let device = logits.device();
+    let mut tokens = Buffer::new(device, DType::U32, uniform.len()).unwrap();
+    match device {
+        Device::Cuda(_) => cuda::draw(tokens.view_mut(), logits, limit, sampler, uniform).unwrap(),
+        Device::Cpu | Device::Meta => {
+            let size = uniform.len() * limit;
+            let mut weights = Buffer::new(device, DType::F32, size).unwrap();
+            let mut keys = Buffer::new(device, DType::U32, 2 * size).unwrap();
+            let scratch = [weights.view_mut(), keys.view_mut()];
+            cpu::draw(tokens.view_mut(), scratch, logits, limit, sampler, uniform).unwrap();
+        }
+    }
+    let shape = Shape::new(&[uniform.len()]).unwrap();
+    Tensor::new(tokens, shape).to_vec().unwrap()
+}
+
+#[test]
+fn a_kernel_draws_the_tokens_of_the_cpu() {
+    // The largest number finds the last token that is kept, in rows that fall its lightest.
+    let uniform = [0, 1 << 62, 1 << 63, 3 << 62, 0xfff << 52, !0 << 11];
+    for (case, n) in [1, 31, 33, 769, 5003].into_iter().enumerate() {
+        let mut logits: Vec<Vec<f32>> =
+            (0..uniform.len()).map(|row| normals((8 * case + row) as u64, n, 3.0)).collect();
+        logits[4..].iter_mut().for_each(|row| row.sort_by(|a, b| b.total_cmp(a)));
+        let logits = rows(&logits.concat(), uniform.len(), Device::Cpu);
+        for (temperature, top_k, top_p) in
+            [(1.0, 0, 1.0), (0.7, 40, 1.0), (1.3, 0, 0.9), (0.9, 3, 0.5), (1.0, 600, 0.999)]
+        {
+            let sampler = Sampler::new(temperature, top_k, top_p).unwrap();
+            for (dtype, limit) in [(DType::F32, n), (DType::F16, n), (DType::BF16, n.div_ceil(2))] {
+                let logits = logits.cast(dtype).unwrap();
+                let expected = draw_by(&logits, limit, &sampler, &uniform);
+                on_cuda(|device| {
+                    let logits = logits.to_device(device).unwrap();
+                    let found = draw_by(&logits, limit, &sampler, &uniform);
+                    assert_eq!(found, expected, "{limit} of {n} in {dtype}, {sampler:?}");
+                });
+            }
+        }
+    }
+}
+
+#[test]
+fn a_kernel_keeps_equals_as_the_cpu_does() {
+    let equal = [0.0; 100];
+    let in_steps: Vec<f32> = (0..100).map(|i| -f32::from(i / 9u8)).collect();
+    for logits in [&equal[..], &in_steps] {
+        let logits = rows(&logits.repeat(4), 4, Device::Cpu);
+        for (top_k, top_p) in [(10, 1.0), (0, 0.5), (0, 0.51), (20, 0.75), (0, 1e-30)] {
+            let sampler = Sampler::new(2.0, top_k, top_p).unwrap();
+            let uniform = [0, 1 << 61, 1 << 63, !0 << 11];
+            let expected = draw_by(&logits, 100, &sampler, &uniform);
+            on_cuda(|device| {
+                let logits = logits.to_device(device).unwrap();
+                assert_eq!(draw_by(&logits, 100, &sampler, &uniform), expected, "{sampler:?}");
+            });
+        }
+    }
+}
+
+#[test]
+fn a_vocabulary_of_50257_is_drawn_from() {
+    let logits = rows(&normals(3, 50257, 2.5), 1, Device::Cpu);
+    let sample = |logits: &Tensor, sampler| {
+        let token = logits.sample(&sampler, Rng::new(1), &[place(0, 0)]).unwrap();
+        token.to_vec::<u32>().unwrap()
+    };
+    let samplers = [Sampler::GREEDY, Sampler::new(0.8, 50, 0.95).unwrap()];
+    on_cuda(|device| {
+        let on_card = logits.to_device(device).unwrap();
+        for sampler in samplers {
+            assert_eq!(sample(&on_card, sampler), sample(&logits, sampler), "{sampler:?}");
+        }
+    });
+}
+
 #[test]
 fn logits_without_a_largest_number_have_diverged() {
     for bad in [[0.0, f32::NAN], [f32::INFINITY, 0.0], [f32::NEG_INFINITY; 2]] {
         for sampler in [Sampler::GREEDY, Sampler::new(1.0, 1, 0.5).unwrap()] {
-            let logits = rows(&[[1.0, 2.0], bad].concat(), 2);
-            let error = logits.sample(&sampler, Rng::new(0), &[place(0, 0); 2]).unwrap_err();
-            assert_eq!(error.kind(), Kind::Diverged);
-            assert!(error.to_string().contains("row 1"), "{error}");
+            on_every_device(|device| {
+                let logits = rows(&[[1.0, 2.0], bad].concat(), 2, device);
+                let error = logits.sample(&sampler, Rng::new(0), &[place(0, 0); 2]).unwrap_err();
+                assert_eq!(error.kind(), Kind::Diverged);
+                assert!(error.to_string().contains("row 1"), "{error}");
+            });
         }
     }
 }
@@ -199,7 +284,7 @@ fn impossible_options_are_refused() {
         let error = Sampler::new(1.0, 0, top_p).unwrap_err();
         assert!(error.to_string().starts_with("top-p: expected"), "{error}");
     }
-    let logits = rows(&[1.0, 2.0], 1);
+    let logits = rows(&[1.0, 2.0], 1, Device::Cpu);
     assert!(logits.sample(&Sampler::GREEDY, Rng::new(0), &[]).is_err());
     assert!(logits.sample(&Sampler::GREEDY.below(0), Rng::new(0), &[place(0, 0)]).is_err());
 }

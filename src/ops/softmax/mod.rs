@@ -9,6 +9,7 @@
 //! `torch.softmax` and `torch.log_softmax`. An axis that is not the last is brought there and back.
 
 mod cpu;
+mod cuda;
 #[cfg(test)]
 mod tests;
 
@@ -63,7 +64,7 @@ fn along_last(form: Form, x: &Tensor) -> Result<Tensor> {
     let mut y = Buffer::new(x.device(), x.dtype(), x.numel())?;
     match x.device() {
         Device::Cpu => cpu::forward(y.view_mut(), form, x)?,
-        Device::Cuda(_) => return Err(super::unported("softmax")),
+        Device::Cuda(_) => cuda::forward(y.view_mut(), form, x)?,
         Device::Meta => {}
     }
     let y = Tensor::new(y, *x.shape());
@@ -81,7 +82,7 @@ impl Op for Softmax {
         if let Some((dx, beta)) = to.slot(0, &y)? {
             match y.device() {
                 Device::Cpu => cpu::add_dx(dx, beta, form, &dy, &y)?,
-                Device::Cuda(_) => return Err(super::unported("softmax")),
+                Device::Cuda(_) => cuda::add_dx(dx, beta, form, &dy, &y)?,
                 Device::Meta => {}
             }
         }

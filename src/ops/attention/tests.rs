@@ -79,7 +79,9 @@ fn cached_equals_uncached() {
     // A prompt, then single tokens, then a few at once.
     for at in [0..290, 290..291, 291..292, 292..300] {
         let first_key = causal(1, at.len());
-        let y = part(&qkv, at.clone()).cached_attention(&mut cache, &first_key, attention(0.4)).unwrap();
+        let y = part(&qkv, at.clone())
+            .cached_attention(&mut cache, &first_key, attention(0.4))
+            .unwrap();
         let expected = &whole.slice::<f32>().unwrap()[at.start * 18..at.end * 18];
         let expected = Tensor::from_slice(expected, y.dims(), Device::Cpu).unwrap();
         assert_close(&format!("{at:?}"), &y, &expected, ELEMENTWISE);

@@ -17,7 +17,10 @@ const OPTIONS: [&str; 2] = ["--std=c++17", "-default-device"];
 pub(super) fn cubin(nvrtc: &Nvrtc, module: &Module, capability: u32) -> Result<Vec<u8>> {
     let mut options: Vec<String> = OPTIONS.map(String::from).into();
     options.push(format!("--gpu-architecture=sm_{capability}"));
-    options.extend(emulator::compiler_option());
+    if emulator::checks_accesses() {
+        // An option of the emulator's NVRTC alone.
+        options.push("--checked".into());
+    }
     let mut hasher = DefaultHasher::new();
     let compiler = (&nvrtc.library.path, nvrtc.library.version);
     (module.source, HEADERS, &options, compiler).hash(&mut hasher);

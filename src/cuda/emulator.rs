@@ -78,10 +78,9 @@ pub struct Emulator {
 
 static STARTED: OnceLock<Emulator> = OnceLock::new();
 
-/// The option of its NVRTC that NVIDIA's does not have.
-pub(super) fn compiler_option() -> Option<String> {
-    let emulator = STARTED.get()?;
-    (emulator.checks == Checks::On).then(|| "--checked".to_string())
+/// Whether this process's CUDA is the emulator with its checks on.
+pub fn checks_accesses() -> bool {
+    STARTED.get().is_some_and(|emulator| emulator.checks == Checks::On)
 }
 
 /// Makes the emulator this process's CUDA and opens it; what the first caller says of checks stands.

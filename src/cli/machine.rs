@@ -21,8 +21,9 @@ pub struct Machine {
     bf16: bool,
 }
 
+/// What `--device` says.
 #[derive(Clone, Copy)]
-enum Choice {
+pub enum Choice {
     Auto,
     Cpu,
     Cuda(usize),
@@ -62,9 +63,16 @@ impl Machine {
         }
     }
 
-    /// The device, ready to compute: what CUDA lacks is said here, before any work is done.
+    /// The device, ready to compute.
     pub fn device(&self) -> Result<Device> {
-        match self.device {
+        self.device.open()
+    }
+}
+
+impl Choice {
+    /// The device, ready to compute: what CUDA lacks is said here, before any work is done.
+    pub fn open(self) -> Result<Device> {
+        match self {
             Choice::Cpu => Ok(Device::Cpu),
             Choice::Cuda(ordinal) => ready(ordinal),
             Choice::Emulated => {

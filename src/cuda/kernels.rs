@@ -32,6 +32,7 @@ pub static MODULES: &[Module] = sources! {
     "attention_decode"
     "attention_forward"
     "attention_tc"
+    "attention_tc_backward"
     "binary"
     "cast"
     "compare"

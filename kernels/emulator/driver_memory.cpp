@@ -160,6 +160,9 @@ int cuMemFreeHost(void* address) {
 int cuMemsetD8Async(uintptr_t address, unsigned char value, size_t count, void* stream) {
     return fill(address, value, count, stream);
 }
+int cuMemsetD16Async(uintptr_t address, unsigned short value, size_t count, void* stream) {
+    return fill(address, value, count, stream);
+}
 int cuMemsetD32Async(uintptr_t address, unsigned value, size_t count, void* stream) {
     return fill(address, value, count, stream);
 }

@@ -15,16 +15,6 @@ static constexpr u32 WARPS = 4, THREADS = WARPS * WARP, MT = 2, QUERIES = WARPS 
 // Keys of a tile.
 template <u32 D> static constexpr u32 TILE_KEYS = 4096 / D;
 
-// Which of a lane's four numbers of a 16 × 8 tile are kept, as bits. Each lane draws for four keys of
-// one of the two rows that it shares with its neighbour.
-__device__ __forceinline__ u32 keeps_of_tile(const Problem& p, u64 coordinate, u32 query0, u32 key0) {
-    const u32 lane = threadIdx.x % WARP, g = lane / 4, t = lane % 4, odd = t % 2;
-    const u32 own = keeps_of(p, coordinate, query0 + g + 8 * odd, key0 + t / 2 * 4);
-    const u32 other = __shfl_xor_sync(ALL_LANES, own, 1);
-    const u32 upper = odd ? other : own, lower = odd ? own : other;
-    return (upper >> 2 * odd & 3) | (lower >> 2 * odd & 3) << 2;
-}
-
 template <class S, u32 D>
 __device__ __forceinline__ void forward(S* y, f32* lse, const S* qkv, const S* keys, const S* values,
                                         const u32* first_key, const Problem& p) {
@@ -134,7 +124,7 @@ __device__ __forceinline__ void forward(S* y, f32* lse, const S* qkv, const S* k
 #pragma unroll
                 for (u32 n = 0; n < KEYS / 8; n++) {
                     const u32 query = query0 + row0 + m * 16;
-                    const u32 keeps = keeps_of_tile(p, coordinate, query, key0 + 8 * n);
+                    const u32 keeps = keeps_by_query(p, coordinate, query, key0 + 8 * n);
 #pragma unroll
                     for (u32 e = 0; e < 4; e++) s[m][n][e] *= keeps >> e & 1 ? p.keep_scale : 0.0f;
                 }

@@ -98,6 +98,29 @@ __device__ __forceinline__ void combine(f32 (&acc)[MT][D / 8][4], const u32 (&p)
         }
 }
 
+// Which of a lane's four numbers of a 16 × 8 tile of (query, key) dropout keeps, as bits. Each lane
+// draws for four keys of one of the two rows that it shares with its neighbour.
+__device__ __forceinline__ u32 keeps_by_query(const Problem& p, u64 coordinate, u32 query0, u32 key0) {
+    const u32 lane = threadIdx.x % WARP, g = lane / 4, t = lane % 4, odd = t % 2;
+    const u32 own = keeps_of(p, coordinate, query0 + g + 8 * odd, key0 + t / 2 * 4);
+    const u32 other = __shfl_xor_sync(ALL_LANES, own, 1);
+    const u32 upper = odd ? other : own, lower = odd ? own : other;
+    return (upper >> 2 * odd & 3) | (lower >> 2 * odd & 3) << 2;
+}
+
+// The same for a tile of (key, query): four lanes, whose rows are neighbouring keys, draw for one of
+// the four numbers each.
+__device__ __forceinline__ u32 keeps_by_key(const Problem& p, u64 coordinate, u32 query0, u32 key0) {
+    const u32 lane = threadIdx.x % WARP, g = lane / 4, t = lane % 4, i = g % 4;
+    const u32 own = keeps_of(p, coordinate, query0 + 2 * t + i % 2, key0 + i / 2 * 8 + g / 4 * 4);
+    u32 all = own << 4 * i, keeps = 0;
+    all |= __shfl_xor_sync(ALL_LANES, all, 4);
+    all |= __shfl_xor_sync(ALL_LANES, all, 8);
+#pragma unroll
+    for (u32 e = 0; e < 4; e++) keeps |= (all >> (4 * e + i) & 1) << e;
+    return keeps;
+}
+
 // Writes 16 rows of factor·acc, row i at `to` + i·stride, as far as there are `rows`. They pass
 // through rows of a tile that only this warp still uses, so that a lane stores 16 bytes.
 template <class S, u32 D>

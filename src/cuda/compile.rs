@@ -19,7 +19,10 @@ pub(super) fn cubin(nvrtc: &Nvrtc, module: &Module, capability: u32) -> Result<V
     // A card runs the code of older ones of its generation, where NVRTC does not know it by name.
     let target = nvrtc.target(capability).unwrap_or(capability);
     options.push(format!("--gpu-architecture=sm_{target}"));
-    options.extend(emulator::compiler_option());
+    if emulator::checks_accesses() {
+        // An option of the emulator's NVRTC alone.
+        options.push("--checked".into());
+    }
     let mut hasher = DefaultHasher::new();
     let compiler = (&nvrtc.library.path, nvrtc.library.version);
     (module.source, HEADERS, &options, compiler).hash(&mut hasher);

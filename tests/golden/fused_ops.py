@@ -2,6 +2,7 @@
 
 import torch
 import torch.nn.functional as F
+from transformers.models.bloom.modeling_bloom import build_alibi_tensor
 
 from recorder import IGNORED, Case, Family
 
@@ -61,11 +62,34 @@ def linear() -> list[Family]:
     return [family]
 
 
+def lstm() -> list[Family]:
+    family = Family("lstm")
+    sizes = {"odd": (3, 7, 5, 11), "one": (1, 1, 1, 1), "long": (2, 33, 3, 8)}  # (batch, time, inputs, hidden)
+    for name, (batch, time, inputs, hidden) in sizes.items():
+        with family.case(name) as case:
+            layer = torch.nn.LSTM(inputs, hidden, batch_first=True, dtype=torch.float64)
+            x = case.normal("x", batch, time, inputs)
+            weights = {
+                parameter: case.normal(parameter, *values.shape, std=0.5)
+                for parameter, values in layer.named_parameters()
+            }
+            # One row for each direction of each layer, of which there is one.
+            state = [case.normal(part, batch, hidden) for part in ("h0", "c0")]
+            rows = tuple(part.unsqueeze(0) for part in state)
+            y, (h, c) = torch.func.functional_call(layer, weights, (x, rows))
+            # After the outputs of all steps, the last state as if it were two steps more.
+            case.output("y", torch.cat([y, h.transpose(0, 1), c.transpose(0, 1)], 1))
+    return [family]
+
+
 def attend(case: Case, qkv: torch.Tensor, first_key: torch.Tensor, scale: float | None, keep_probs: bool) -> None:
     """Masked softmax attention: query i of row b reads keys first_key[b, i] ..= i."""
     batch, time, _, heads, head_dim = qkv.shape
     query, key, value = qkv.permute(2, 0, 3, 1, 4)  # each (batch, heads, time, head_dim)
     scores = query @ key.transpose(-1, -2) * (head_dim**-0.5 if scale is None else scale)
+    if case.name == "alibi":
+        # [heads, 1, time]: slope·j, as BLOOM adds it.
+        scores = scores + build_alibi_tensor(torch.ones(1, time), heads, torch.float64)
     keys = torch.arange(time)
     readable = (keys >= first_key[:, :, None]) & (keys <= keys[:, None])  # (batch, query, key)
     probs = scores.masked_fill(~readable[:, None], -torch.inf).softmax(-1)
@@ -93,8 +117,8 @@ def first_keys(rule: str, batch: int, time: int) -> torch.Tensor:
 
 def attention() -> list[Family]:
     shared = Family("attention")
-    # Two cases have files of their own: together with the others they would be too large for one.
-    families = {"long": Family("attention_long"), "packed": Family("attention_packed")}
+    # Some cases have files of their own: together with the others they would be too large for one.
+    families = {name: Family(f"attention_{name}") for name in ("long", "packed", "alibi")}
     shapes = {  # (batch, time, heads, head_dim)
         "one": (1, 1, 1, 1),
         "odd": (2, 33, 3, 13),
@@ -103,13 +127,15 @@ def attention() -> list[Family]:
         "padded": (2, 31, 2, 8),
         "window": (1, 70, 1, 16),
         "unscaled": (1, 35, 2, 9),
+        # Six heads: four slopes of the rule for powers of two, and two between them.
+        "alibi": (1, 67, 6, 8),
     }
     for name, (batch, time, heads, head_dim) in shapes.items():
         with families.get(name, shared).case(name) as case:
             qkv = case.normal("qkv", batch, time, 3, heads, head_dim)
             first_key = case.store("first_key", first_keys(name, batch, time))
             scale = 1.0 if name == "unscaled" else None
-            attend(case, qkv, first_key, scale, keep_probs=name in ("odd", "packed"))
+            attend(case, qkv, first_key, scale, keep_probs=name in ("odd", "packed", "alibi"))
     return [shared, *families.values()]
 
 

@@ -6,7 +6,7 @@ use crate::random::Rng;
 use crate::tensor::{Device, Tensor};
 
 fn attention(scale: f32) -> Attention {
-    Attention { scale, dropout: None }
+    Attention { scale, alibi: false, dropout: None }
 }
 
 fn natural_scale(qkv: &Tensor) -> f32 {
@@ -19,13 +19,15 @@ fn equals_pytorch() {
         ("attention", &["one", "odd", "padded", "window", "unscaled"][..]),
         ("attention_long", &["long"]),
         ("attention_packed", &["packed"]),
+        ("attention_alibi", &["alibi"]),
     ] {
         let golden = Golden::open(family);
         for &case in cases {
             let first_key = golden.tensor(&format!("{case}/first_key"));
             check_case(&golden, case, &["qkv"], SUMS, &|x| {
                 let scale = if case == "unscaled" { 1.0 } else { natural_scale(&x[0]) };
-                x[0].attention(&first_key, attention(scale))
+                let options = Attention { alibi: case == "alibi", ..attention(scale) };
+                x[0].attention(&first_key.to_device(x[0].device())?, options)
             });
         }
     }
@@ -33,12 +35,18 @@ fn equals_pytorch() {
 
 #[test]
 fn probabilities_equal_pytorch() {
-    for (family, case) in [("attention", "odd"), ("attention_packed", "packed")] {
+    let cases =
+        [("attention", "odd"), ("attention_packed", "packed"), ("attention_alibi", "alibi")];
+    for (family, case) in cases {
         let golden = Golden::open(family);
         let key = |name: &str| golden.tensor(&format!("{case}/{name}"));
-        let qkv = key("qkv");
-        let probs = qkv.attention_probs(&key("first_key"), natural_scale(&qkv)).unwrap();
-        assert_close(case, &probs, &key("probs"), ELEMENTWISE);
+        on_every_device(|device| {
+            let [qkv, first_key] =
+                ["qkv", "first_key"].map(|name| key(name).to_device(device).unwrap());
+            let options = Attention { alibi: case == "alibi", ..attention(natural_scale(&qkv)) };
+            let probs = qkv.attention_probs(&first_key, options).unwrap();
+            assert_close(&format!("{case} on {device}"), &probs, &key("probs"), ELEMENTWISE);
+        });
     }
 }
 
@@ -71,13 +79,15 @@ fn cached_equals_uncached() {
     // A prompt, then single tokens, then a few at once.
     for at in [0..290, 290..291, 291..292, 292..300] {
         let first_key = causal(1, at.len());
-        let y = part(&qkv, at.clone()).cached_attention(&mut cache, &first_key, 0.4).unwrap();
+        let y = part(&qkv, at.clone())
+            .cached_attention(&mut cache, &first_key, attention(0.4))
+            .unwrap();
         let expected = &whole.slice::<f32>().unwrap()[at.start * 18..at.end * 18];
         let expected = Tensor::from_slice(expected, y.dims(), Device::Cpu).unwrap();
         assert_close(&format!("{at:?}"), &y, &expected, ELEMENTWISE);
     }
     assert_eq!(cache.len(), 300);
-    let error = qkv.cached_attention(&mut cache, &causal(1, 300), 0.4).unwrap_err();
+    let error = qkv.cached_attention(&mut cache, &causal(1, 300), attention(0.4)).unwrap_err();
     assert!(error.to_string().contains("at most 10"), "{error}");
 }
 
@@ -85,7 +95,7 @@ fn cached_equals_uncached() {
 fn dropout_scales_what_it_keeps_and_its_gradient_fits() {
     let qkv = some_qkv(&[2, 70, 3, 2, 5]);
     let dropout = Some(Dropout::new(0.3, Rng::new(4), 7).unwrap());
-    let options = Attention { scale: 0.5, dropout };
+    let options = Attention { dropout, ..attention(0.5) };
     let dy = Tensor::full(0.1, &[2, 70, 10], DType::F32, Device::Cpu).unwrap();
     check_finite_differences("dropout", std::slice::from_ref(&qkv), &dy, &|x| {
         x[0].attention(&causal(2, 70), options)
@@ -98,7 +108,7 @@ fn dropout_scales_what_it_keeps_and_its_gradient_fits() {
     let row = Tensor::from_slice(&rows, &[1, 70, 3, 2, 5], Device::Cpu).unwrap();
     let later = Rng { first_sample: 1, ..Rng::new(4) };
     let dropout = Some(Dropout::new(0.3, later, 7).unwrap());
-    let alone = row.attention(&causal(1, 70), Attention { scale: 0.5, dropout }).unwrap();
+    let alone = row.attention(&causal(1, 70), Attention { dropout, ..attention(0.5) }).unwrap();
     assert_eq!(alone.to_vec::<f32>().unwrap(), y[700..]);
 }
 

@@ -192,13 +192,8 @@ pub(super) fn backward(
         // `Shared` of `attention_tc_backward.cu`: 128 vectors of the block's own, four buffers of 4096
         // numbers for others, and twice three numbers for each of 64 queries.
         let shared = 256 * head_dim + 8 * 4096 + 2 * 3 * 4 * 64;
-        let kernel = |what| Tiled {
-            module: "attention_tc_backward",
-            what,
-            tile: 64,
-            threads: 128,
-            shared,
-        };
+        let kernel =
+            |what| Tiled { module: "attention_tc_backward", what, tile: 64, threads: 128, shared };
         [kernel("tc_keys"), kernel("tc_queries")]
     } else {
         let (keys, queries) = match bucket(head_dim) {

@@ -71,8 +71,7 @@ fn first_keys(rule: &str, [batch, time]: [usize; 2]) -> Tensor {
         "window" => i.saturating_sub(19),
         _ => 0,
     };
-    let keys: Vec<u32> =
-        (0..batch * time).map(|at| first(at / time, at % time) as u32).collect();
+    let keys: Vec<u32> = (0..batch * time).map(|at| first(at / time, at % time) as u32).collect();
     Tensor::from_slice(&keys, &[batch, time], Device::Cpu).unwrap()
 }
 

@@ -19,6 +19,9 @@ pub struct Machine {
     /// The same as --dtype bf16
     #[arg(long, conflicts_with = "dtype")]
     bf16: bool,
+    /// Let matrix products of f32 round their factors to TF32, on cards that are faster so
+    #[arg(long)]
+    tf32: bool,
 }
 
 /// What `--device` says.
@@ -74,22 +77,24 @@ impl Choice {
     pub fn open(self) -> Result<Device> {
         match self {
             Choice::Cpu => Ok(Device::Cpu),
-            Choice::Cuda(ordinal) => ready(ordinal),
+            Choice::Cuda(ordinal) => self.ready(ordinal),
             Choice::Emulated => {
                 emulator::start(Checks::Off)?;
-                ready(0)
+                self.ready(0)
             }
             // Without a driver or a card nobody misses CUDA; with one, its silence would be a riddle.
             Choice::Auto if cuda::count().unwrap_or(0) == 0 => Ok(Device::Cpu),
-            Choice::Auto => Ok(ready(0).unwrap_or_else(|error: Error| {
+            Choice::Auto => Ok(self.ready(0).unwrap_or_else(|error: Error| {
                 super::note(format_args!("copla: computing on the CPU. {error}"));
                 Device::Cpu
             })),
         }
     }
-}
 
-fn ready(ordinal: usize) -> Result<Device> {
-    cuda::gpu(ordinal)?.check()?;
-    Ok(Device::Cuda(ordinal))
+    fn ready(&self, ordinal: usize) -> Result<Device> {
+        let gpu = cuda::gpu(ordinal)?;
+        gpu.check()?;
+        gpu.allow_tf32(self.tf32);
+        Ok(Device::Cuda(ordinal))
+    }
 }

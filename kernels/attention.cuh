@@ -101,20 +101,24 @@ __device__ __forceinline__ u64 coordinate_of(const Problem& p, u32 sample, u32 h
     return ((p.first_sample + sample) * p.heads + head) << 40;
 }
 
-// The keeps of a tile: bit key % 4 of [query][key / 4].
-typedef u8 Keeps[TILE][TILE / 4];
+// The keeps of a tile: bit key % 16 of [query][key / 16].
+typedef u16 Keeps[TILE][TILE / 16];
 
 __device__ __forceinline__ void draw_keeps(Keeps& keeps, const Problem& p, u64 coordinate, u32 query0,
                                            u32 key0) {
-    for (u32 i = threadIdx.x; i < TILE * TILE / 4; i += blockDim.x) {
-        const u32 query = i / (TILE / 4), group = i % (TILE / 4);
-        keeps[query][group] = (u8)keeps_of(p, coordinate, query0 + query, key0 + 4 * group);
+    for (u32 i = threadIdx.x; i < TILE * TILE / 16; i += blockDim.x) {
+        const u32 query = i / (TILE / 16), group = i % (TILE / 16);
+        u32 bits = 0;
+#pragma unroll 1
+        for (u32 key = 0; key < 16; key += 4)
+            bits |= keeps_of(p, coordinate, query0 + query, key0 + 16 * group + key) << key;
+        keeps[query][group] = (u16)bits;
     }
 }
 
 // The factor that dropout gives to a probability of the tile.
 __device__ __forceinline__ f32 kept(const Keeps& keeps, const Problem& p, u32 query, u32 key) {
-    return keeps[query][key / 4] >> key % 4 & 1 ? p.keep_scale : 0.0f;
+    return keeps[query][key / 16] >> key % 16 & 1 ? p.keep_scale : 0.0f;
 }
 
 // Copies a piece [ROWS, COLS] of a matrix into shared memory as f32, 0 beyond its `rows` and `cols`.

@@ -1,13 +1,15 @@
 // Causal attention, forward, by tensor cores: f16 and bf16, head_dim 64 or 128, from sm_80 on.
 //
 // Arguments and mathematics are those of attention_forward.cu. A block has 128 queries of one head,
-// a warp 32 of them, and walks over tiles of 64 keys. Scores stay in registers, where the sums of one
-// product are, but for rounding, the left side of the next; each fragment of K and V read from shared
-// memory feeds two mma, 32 bytes for 1024 multiplications, so that shared memory keeps up with the
-// tensor cores. V is under way while scores are made and the next K while values are summed, each
-// by cp.async into its one buffer: 32 KiB of shared memory for head_dim 64, 64 KiB for 128. Registers:
-// 64 scores and 64 or 128 sums; Q stays in 32 for head_dim 64 and is read anew for 128. Exponentials,
-// 16 a clock on an SM, take as long as half of the products for head_dim 64: base 2, one instruction.
+// a warp 32 of them, and walks over tiles of 64 keys, or 32 for head_dim 128. Scores stay in
+// registers, where the sums of one product are, but for rounding, the left side of the next. Each
+// fragment of K and V read from shared memory feeds two mma, 64 bytes for 1024 multiplications, half
+// of what shared memory gives in the time that an A100 needs for them. V is under way while scores are
+// made, and the next K while values are summed, each by cp.async into its one buffer: 32 KiB of shared
+// memory for head_dim 64, 48 KiB for 128. Registers: 128 or 160 for scores and sums; Q stays in 32 for
+// head_dim 64 and is read anew for 128: two blocks an SM. Exponentials, 16 a clock on an SM, take half
+// as long as the products of head_dim 64 and run beside those of other warps; in base 2 each is one
+// instruction.
 #include "attention_tc.cuh"
 
 #if TENSOR_CORES
@@ -15,13 +17,18 @@ static constexpr u32 WARPS = 4, THREADS = WARPS * WARP, MT = 2, QUERIES = WARPS 
 // Keys of a tile.
 template <u32 D> static constexpr u32 TILE_KEYS = 4096 / D;
 
+template <class S, u32 D> struct Shared {
+    S queries[QUERIES * D], keys[TILE_KEYS<D> * D], values[TILE_KEYS<D> * D];
+    u32 starts[WARPS];  // the first key that a query of each warp reads
+};
+
 template <class S, u32 D>
 __device__ __forceinline__ void forward(S* y, f32* lse, const S* qkv, const S* keys, const S* values,
                                         const u32* first_key, const Problem& p) {
-    DYNAMIC_SHARED(S, shared);
-    __shared__ u32 starts[WARPS];
+    typedef Shared<S, D> Memory;
+    DYNAMIC_SHARED(Memory, memory);
     constexpr u32 KEYS = TILE_KEYS<D>;
-    S *q_tile = shared, *k_tile = q_tile + QUERIES * D, *v_tile = k_tile + KEYS * D;
+    S *q_tile = memory->queries, *k_tile = memory->keys, *v_tile = memory->values;
     const u32 warp = threadIdx.x / WARP, lane = threadIdx.x % WARP, g = lane / 4, t = lane % 4;
     const u32 per_head = (p.time + QUERIES - 1) / QUERIES, pair = blockIdx.x / per_head;
     const u32 query0 = (per_head - 1 - blockIdx.x % per_head) * QUERIES;
@@ -45,11 +52,11 @@ __device__ __forceinline__ void forward(S* y, f32* lse, const S* qkv, const S* k
         lowest = min(lowest, __shfl_xor_sync(ALL_LANES, lowest, step));
         highest = max(highest, __shfl_xor_sync(ALL_LANES, highest, step));
     }
-    if (lane == 0) starts[warp] = lowest;
+    if (lane == 0) memory->starts[warp] = lowest;
     __syncthreads();
     u32 start = end;
 #pragma unroll
-    for (u32 w = 0; w < WARPS; w++) start = min(start, starts[w]);
+    for (u32 w = 0; w < WARPS; w++) start = min(start, memory->starts[w]);
     start = start / 4 * 4;  // dropout draws for four keys at once
 
     copy_tile<QUERIES, D, THREADS>(q_tile, head.q + query0 * head.q_stride, head.q_stride, queries);

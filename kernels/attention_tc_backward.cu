@@ -11,8 +11,10 @@
 // S and dY·Vᵀ come out with the owned vectors as rows, transposed for keys, so that P and dS are, but
 // for rounding, the left sides of the products that follow and never leave the registers. The next
 // tile is under way, by cp.async into the other of two buffers, while one is worked on: 49.5 KiB of
-// shared memory for head_dim 64, 65.5 for 128. A fragment read from shared memory feeds one mma, 64 bytes for 1024 multiplications: that
-// is the limit, at about two thirds of the tensor cores' rate; twice the rows would not fit registers.
+// shared memory for head_dim 64, 65.5 for 128. Registers: 64 or 128 for the sums of keys, 64 or 32 for
+// S and dY·Vᵀ, two blocks an SM. A fragment read from shared memory feeds one mma, 128 bytes for 1024
+// multiplications: that is the limit, at the tensor cores' rate on an A100 and below it on an H100.
+// Twice the rows would not fit the registers.
 #include "attention_tc.cuh"
 
 #if TENSOR_CORES

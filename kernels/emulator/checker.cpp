@@ -203,8 +203,7 @@ static void check(const void* pointer, size_t bytes, Access::Kind kind, Where wh
 
     Region* region = memory.find(address);
     const KernelFile* image = nullptr;
-    if (!region && address - dynamic_shared.begin < dynamic_shared.end - dynamic_shared.begin)
-        region = &dynamic_shared;
+    if (!region && address - dynamic_shared.begin < dynamic_shared.room) region = &dynamic_shared;
     for (size_t f = 0; !region && !image && f < files.size(); f++) {
         if (address < files[f].begin || address >= files[f].end) continue;
         image = &files[f];

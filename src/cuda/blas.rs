@@ -62,8 +62,9 @@ unsafe impl Send for Open {}
 // SAFETY: as above.
 unsafe impl Sync for Open {}
 
-/// Bytes that cuBLAS has for itself on a card of this capability, beside what tensors take. They are
-/// NVIDIA's recommendations: 32 MiB for Hopper, less before it.
+/// Bytes that cuBLAS has for itself on a card of this capability, beside what tensors take: for
+/// Hopper what NVIDIA recommends ("cublasSetWorkspace" in the cuBLAS documentation), before it twice
+/// that.
 pub fn workspace_bytes(capability: u32) -> usize {
     if capability >= 90 { 32 << 20 } else { 8 << 20 }
 }

@@ -118,10 +118,11 @@ impl Cases {
         Rng { attempt: self.draws, ..self.rng }
     }
 
-    /// An odd number up to `limit`.
+    /// An odd number between a third of `limit` and all of it.
     fn odd(&mut self, limit: usize) -> usize {
         let rng = self.words();
-        rng.words(rng.key(1), 0)[0] as usize % limit.div_ceil(2) * 2 + 1
+        let range = limit - limit / 3;
+        (limit / 3 + rng.words(rng.key(1), 0)[0] as usize % range) | 1
     }
 
     fn value(&mut self, draw: Draw, dims: &[usize]) -> Value {

@@ -82,7 +82,8 @@ fn bits(numbers: &Numbers) -> Vec<u64> {
     numbers.iter().flat_map(|(numbers, _)| numbers).map(|x| x.to_bits()).collect()
 }
 
-/// |x − expected| ≤ absolute + relative·max|expected|.
+/// |x − expected| ≤ absolute + relative·(|expected| + the root of the mean square of all that was
+/// expected), as numbers near zero are often sums of larger ones.
 #[derive(Clone, Copy)]
 struct Tolerance {
     absolute: f64,
@@ -106,17 +107,21 @@ fn tolerance(case: &Case, dtype: DType) -> Tolerance {
 /// The error and the bound of that number whose error is the largest share of its bound.
 fn furthest(found: &Numbers, expected: &Numbers, at: Tolerance) -> (f64, f64) {
     let mut worst = (0.0, 0.0);
-    let mut share = -1.0;
     for ((found, _), (expected, ids)) in found.iter().zip(expected) {
-        let largest = expected.iter().filter(|x| x.is_finite()).fold(0.0f64, |m, x| m.max(x.abs()));
-        let bound = if *ids { 0.5 } else { at.absolute + at.relative * largest };
-        let error = match found.len() == expected.len() {
-            true => found.iter().zip(expected).map(|(x, y)| distance(*x, *y)).fold(0.0, f64::max),
-            false => f64::INFINITY,
-        };
-        let error = if *ids { error.min(1.0) } else { error };
-        if error / bound > share {
-            (share, worst) = (error / bound, (error, bound));
+        if found.len() != expected.len() {
+            return (f64::INFINITY, 0.0);
+        }
+        let finite = expected.iter().filter(|x| x.is_finite());
+        let size = (finite.map(|x| x * x).sum::<f64>() / expected.len() as f64).sqrt();
+        for (&x, &y) in found.iter().zip(expected) {
+            let (error, bound) = match ids {
+                true => (f64::from(u8::from(x != y)), 0.5),
+                false => (distance(x, y), at.absolute + at.relative * (y.abs() + size)),
+            };
+            // Where all is exact, a bound is shown all the same.
+            if worst.1 == 0.0 || error * worst.1 > worst.0 * bound {
+                worst = (error, bound);
+            }
         }
     }
     worst

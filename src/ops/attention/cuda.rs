@@ -6,9 +6,6 @@ use crate::dtype::DType;
 use crate::error::{Error, Result};
 use crate::tensor::{Tensor, ViewMut};
 
-/// As in `attention.cuh`: queries of a block, and keys that it takes at once.
-const TILE: usize = 64;
-
 /// New positions that are decoded one by one; from here on a tile of them is not a waste.
 const FEW: usize = 8;
 
@@ -90,19 +87,37 @@ fn bucket(head_dim: usize) -> usize {
     head_dim.next_power_of_two().max(64)
 }
 
-/// `what` for every tile of positions of every head, by `threads` threads.
-fn tiled<'a>(
-    gpu: &'a Gpu,
+/// Whether tensor cores take it: 16-bit vectors of 64 or 128, copied 16 bytes at a time, on a card
+/// that has cp.async and bf16.
+fn tensor_cores(gpu: &Gpu, dims: Dims, dtype: DType, vectors: &[Ptr]) -> bool {
+    gpu.capability() >= 80
+        && matches!(dtype, DType::F16 | DType::BF16)
+        && matches!(dims.head_dim, 64 | 128)
+        && vectors.iter().all(|ptr| ptr.0.is_multiple_of(16))
+}
+
+/// A kernel with a block for every `tile` positions of every head.
+struct Tiled {
     module: &'static str,
-    what: &str,
+    what: &'static str,
+    tile: usize,
     threads: usize,
-    dims: Dims,
-    dtype: DType,
-) -> Launch<'a> {
-    let Dims { batch, time, heads, head_dim } = dims;
-    gpu.kernel(module, format!("attention_{what}_{}_{dtype}", bucket(head_dim)))
-        .grid(batch * heads * time.div_ceil(TILE), 1, 1)
-        .block(threads)
+    shared: usize,
+}
+
+impl Tiled {
+    /// Without tensor cores: tiles of 64 positions, in static shared memory.
+    fn plain(module: &'static str, what: &'static str, threads: usize) -> Self {
+        Tiled { module, what, tile: 64, threads, shared: 0 }
+    }
+
+    fn launch<'a>(&self, gpu: &'a Gpu, dims: Dims, dtype: DType) -> Launch<'a> {
+        let Dims { batch, time, heads, head_dim } = dims;
+        gpu.kernel(self.module, format!("attention_{}_{}_{dtype}", self.what, bucket(head_dim)))
+            .grid(batch * heads * time.div_ceil(self.tile), 1, 1)
+            .block(self.threads)
+            .shared(self.shared)
+    }
 }
 
 pub(super) fn forward(
@@ -125,8 +140,18 @@ fn tiles_forward(
     dims: Dims,
     problem: Problem,
 ) -> Result<()> {
-    let threads = if bucket(dims.head_dim) == 256 { 256 } else { 128 };
-    let launch = tiled(y.gpu()?, "attention_forward", "forward", threads, dims, qkv.dtype())
+    let (gpu, dtype) = (y.gpu()?, qkv.dtype());
+    let kernel = if tensor_cores(gpu, dims, dtype, &[qkv.ptr()?, kv.keys, kv.values]) {
+        // `Shared` of `attention_tc.cu`: 128 queries, 4096 numbers of keys and as many of values, and
+        // four places.
+        let shared = 256 * dims.head_dim + 4 * 4096 + 16;
+        Tiled { module: "attention_tc", what: "tc_forward", tile: 128, threads: 128, shared }
+    } else {
+        let threads = if bucket(dims.head_dim) == 256 { 256 } else { 128 };
+        Tiled::plain("attention_forward", "forward", threads)
+    };
+    let launch = kernel
+        .launch(gpu, dims, dtype)
         .arg(y)
         .arg(lse)
         .arg(qkv)
@@ -163,21 +188,32 @@ pub(super) fn backward(
     // SAFETY: y and dy are [batch, time, heads·head_dim], the scratch has a number for each row.
     unsafe { launch.run()? };
 
-    let problem = Problem::new(*dims, *options);
-    let threads = |bucket_of_128| match bucket(head_dim) {
-        64 => 128,
-        128 => bucket_of_128,
-        _ => 256,
+    let kernels = if tensor_cores(gpu, *dims, dtype, &[qkv.ptr()?, dy.ptr()?]) {
+        // `Shared` of `attention_tc_backward.cu`: 128 vectors of the block's own, four buffers of 4096
+        // numbers for others, and twice three numbers for each of 64 queries.
+        let shared = 256 * head_dim + 8 * 4096 + 2 * 3 * 4 * 64;
+        let kernel =
+            |what| Tiled { module: "attention_tc_backward", what, tile: 64, threads: 128, shared };
+        [kernel("tc_keys"), kernel("tc_queries")]
+    } else {
+        let (keys, queries) = match bucket(head_dim) {
+            64 => (128, 128),
+            128 => (256, 128),
+            _ => (256, 256),
+        };
+        [("keys", keys), ("queries", queries)]
+            .map(|(what, threads)| Tiled::plain("attention_backward", what, threads))
     };
-    for (what, threads) in [("keys", threads(256)), ("queries", threads(128))] {
-        let launch = tiled(gpu, "attention_backward", what, threads, *dims, dtype)
+    for kernel in kernels {
+        let launch = kernel
+            .launch(gpu, *dims, dtype)
             .arg(&dqkv)
             .arg(qkv)
             .arg(dy)
             .arg(lse)
             .arg(&along)
             .arg(first_key)
-            .arg_bytes(&problem);
+            .arg_bytes(&Problem::new(*dims, *options));
         // SAFETY: dqkv has the size of qkv, dy that of y; lse and the scratch have a number for
         // each row of scores, from forward and from above.
         unsafe { launch.run()? };

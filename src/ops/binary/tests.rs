@@ -96,12 +96,17 @@ fn a_card_broadcasts_as_the_cpu_does() {
 
 #[test]
 fn large_broadcasts_are_cut_anywhere() {
-    let (rows, width) = (701, 307);
+    let (rows, width) = (901, 307);
     let a: Vec<f32> = (0..rows * width).map(|i| (i % 8191) as f32).collect();
     let b: Vec<f32> = (0..width).map(|i| i as f32).collect();
-    let y = Tensor::from_slice(&a, &[rows, width], Device::Cpu).unwrap().sub(&vector(&b)).unwrap();
-    let y = y.to_vec::<f32>().unwrap();
-    assert!(y.iter().enumerate().all(|(i, y)| *y == a[i] - b[i % width]));
+    on_every_device(|device| {
+        let (a, b) = (
+            Tensor::from_slice(&a, &[rows, width], device).unwrap(),
+            Tensor::from_slice(&b, &[width], device).unwrap(),
+        );
+        let y = a.sub(&b).unwrap().to_vec::<f32>().unwrap();
+        assert!(y.iter().enumerate().all(|(i, y)| *y == (i % 8191) as f32 - (i % width) as f32));
+    });
 }
 
 #[test]

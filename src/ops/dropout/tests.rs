@@ -45,7 +45,7 @@ fn backward_draws_the_same_mask() {
 #[test]
 fn a_card_draws_the_cpus_masks_to_the_bit() {
     let rng = Rng { attempt: (1 << 40) + 3, first_sample: 70_000, ..Rng::new(6) };
-    for dims in [&[1, 1][..], &[3, 31], &[2, 33], &[5], &[2, 3, 769], &[1, 50257]] {
+    for dims in [&[1, 1][..], &[3, 31], &[2, 33], &[5], &[2, 3, 769], &[1030, 2], &[1, 50257]] {
         for dtype in [DType::F32, DType::F16, DType::BF16] {
             let x = normal(dims, 8).cast(dtype).unwrap();
             let bits = |device: Device| -> Vec<u32> {

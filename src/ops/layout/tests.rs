@@ -101,12 +101,15 @@ fn pieces_of_every_size_write_their_gradients_on_a_card() {
 #[test]
 fn large_tensors_are_cut_anywhere() {
     let (rows, cols) = (517, 331);
-    let x = counted(&[rows, cols], DType::U32);
-    let moved = ids(&x.transpose(0, 1).unwrap());
-    let expected = |i: usize| (i % rows * cols + i / rows) as u32;
-    assert!(moved.iter().enumerate().all(|(i, x)| *x == expected(i)));
-    let part = ids(&x.narrow(1, 7, 301).unwrap());
-    assert!(part.iter().enumerate().all(|(i, x)| *x as usize == i / 301 * cols + 7 + i % 301));
+    on_every_device(|device| {
+        let x = counted_on(device, &[rows, cols], DType::U32);
+        let moved = ids(&x.transpose(0, 1).unwrap());
+        let expected = |i: usize| (i % rows * cols + i / rows) as u32;
+        assert!(moved.iter().enumerate().all(|(i, x)| *x == expected(i)), "on {device}");
+        let part = ids(&x.narrow(1, 7, 301).unwrap());
+        let expected = |i: usize| (i / 301 * cols + 7 + i % 301) as u32;
+        assert!(part.iter().enumerate().all(|(i, x)| *x == expected(i)), "on {device}");
+    });
 }
 
 #[test]

@@ -94,20 +94,25 @@ __device__ __forceinline__ void forward(S* y, f32* lse, const S* qkv, const S* k
         for (u32 m = 0; m < MT; m++) {
 #pragma unroll
             for (u32 h = 0; h < 2; h++) {
+                // What depends on the launch or the tile alone is asked outside of the loops.
                 const u32 place = p.past + query0 + row0 + m * 16 + h * 8 + g, key = key0 + 2 * t;
-                const f32 distance = (f32)((i32)key - (i32)place);
+                auto each = [&](auto change) {
+#pragma unroll
+                    for (u32 n = 0; n < KEYS / 8; n++)
+#pragma unroll
+                        for (u32 e = 0; e < 2; e++) change(s[m][n][2 * h + e], 8 * n + e);
+                };
+                each([&](f32& x, u32) { x *= score.scale; });
+                if (p.alibi) {
+                    const f32 distance = (f32)((i32)key - (i32)place);
+                    each([&](f32& x, u32 i) { x += score.slope * (distance + i); });
+                }
+                if (masked)
+                    each([&](f32& x, u32 i) {
+                        if (key + i < first[m][h] || key + i > place) x = -infinity();
+                    });
                 f32 largest = maxima[m][h];
-#pragma unroll
-                for (u32 n = 0; n < KEYS / 8; n++)
-#pragma unroll
-                    for (u32 e = 0; e < 2; e++) {
-                        const u32 i = 8 * n + e;
-                        f32& x = s[m][n][2 * h + e];
-                        x *= score.scale;
-                        if (p.alibi) x += score.slope * (distance + i);
-                        if (masked && (key + i < first[m][h] || key + i > place)) x = -infinity();
-                        largest = fmaxf(largest, x);
-                    }
+                each([&](f32& x, u32) { largest = fmaxf(largest, x); });
                 largest = fmaxf(largest, __shfl_xor_sync(ALL_LANES, largest, 1));
                 largest = fmaxf(largest, __shfl_xor_sync(ALL_LANES, largest, 2));
                 // A row of which nothing is visible yet has no maximum to subtract.
@@ -118,14 +123,10 @@ __device__ __forceinline__ void forward(S* y, f32* lse, const S* qkv, const S* k
 #pragma unroll
                 for (u32 n = 0; n < D / 8; n++)
                     acc[m][n][2 * h] *= rescale, acc[m][n][2 * h + 1] *= rescale;
-#pragma unroll
-                for (u32 n = 0; n < KEYS / 8; n++)
-#pragma unroll
-                    for (u32 e = 0; e < 2; e++) {
-                        f32& x = s[m][n][2 * h + e];
-                        x = exp2_fast(x - shift);
-                        sums[m][h] += x;
-                    }
+                each([&](f32& x, u32) {
+                    x = exp2_fast(x - shift);
+                    sums[m][h] += x;
+                });
             }
             if (p.threshold)
 #pragma unroll

@@ -14,9 +14,10 @@ template <u32 D, class S> __device__ __forceinline__ S* at(S* tile, u32 row, u32
 // Begins to copy a tile of ROWS vectors; zeros beyond `rows`.
 template <u32 ROWS, u32 D, u32 THREADS, class S>
 __device__ __forceinline__ void copy_tile(S* tile, const S* from, u64 stride, u32 rows) {
-#pragma unroll
-    for (u32 unit = threadIdx.x; unit < ROWS * D / 8; unit += THREADS) {
-        const u32 row = unit / (D / 8), col = unit % (D / 8) * 8;
+    const u32 col = threadIdx.x % (D / 8) * 8;
+#pragma unroll 2
+    for (u32 first = 0; first < ROWS; first += THREADS / (D / 8)) {
+        const u32 row = first + threadIdx.x / (D / 8);
         const bool there = row < rows;
         copy_async(at<D>(tile, row, col), from + (there ? row * stride : 0) + col, there);
     }
@@ -136,9 +137,10 @@ __device__ __forceinline__ void write(S* to, u64 stride, u32 rows, const f32 (&a
                 packed<S>(factor * acc[n][2 * h], factor * acc[n][2 * h + 1]);
         }
     __syncwarp();
+    const u32 col = lane % (D / 8) * 8;
 #pragma unroll
-    for (u32 unit = lane; unit < 16 * D / 8; unit += WARP) {
-        const u32 row = unit / (D / 8), col = unit % (D / 8) * 8;
+    for (u32 first = 0; first < 16; first += WARP / (D / 8)) {
+        const u32 row = first + lane / (D / 8);
         if (row < rows)
             *reinterpret_cast<Pack<S, 8>*>(to + row * stride + col) =
                 *reinterpret_cast<const Pack<S, 8>*>(at<D>(tile, row0 + row, col));

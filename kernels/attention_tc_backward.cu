@@ -12,9 +12,9 @@
 // for rounding, the left sides of the products that follow and never leave the registers. The next
 // tile is under way, by cp.async into the other of two buffers, while one is worked on: 49.5 KiB of
 // shared memory for head_dim 64, 65.5 for 128. Registers: 64 or 128 for the sums of keys, 64 or 32 for
-// S and dY·Vᵀ, two blocks an SM. A fragment read from shared memory feeds one mma, 128 bytes for 1024
-// multiplications: that is the limit, at the tensor cores' rate on an A100 and below it on an H100.
-// Twice the rows would not fit the registers.
+// S and dY·Vᵀ, and what is owned, but for keys of 128, stays in them too: two blocks an SM. A fragment
+// read from shared memory feeds one mma, 128 bytes for 1024 multiplications: that is the limit, at the
+// tensor cores' rate on an A100 and below it on an H100. Twice the rows would not fit the registers.
 #include "attention_tc.cuh"
 
 #if TENSOR_CORES
@@ -98,7 +98,7 @@ __device__ __forceinline__ void backward(S* dqkv, const S* qkv, const S* dy, con
     at = next(at);
     if (at < end) begin(at, 0);
 
-    constexpr bool RESIDENT = D == 64;
+    constexpr bool RESIDENT = D == 64 || !KEYS;
     const u32 row0 = warp * 16;
     const Rows<D, S> first[1] = {{memory->own[0], row0}}, second[1] = {{memory->own[1], row0}};
     Resident<D> first_kept[1], second_kept[1];
@@ -123,25 +123,45 @@ __device__ __forceinline__ void backward(S* dqkv, const S* qkv, const S* dy, con
             products<S, D, COLS, 1>(d, second, columns[1]);
         }
         const Stats& stats = memory->stats[KEYS ? stage : 0];
+        // What depends on the launch alone is asked outside of the loops.
+        auto each = [&](auto change) {
 #pragma unroll
-        for (u32 n = 0; n < COLS / 8; n++) {
-            u32 keeps = 15;
-            if (p.threshold)
-                keeps = KEYS ? keeps_by_key(p, coordinate, at + 8 * n, own0 + row0)
-                             : keeps_by_query(p, coordinate, own0 + row0, at + 8 * n);
+            for (u32 n = 0; n < COLS / 8; n++)
 #pragma unroll
-            for (u32 e = 0; e < 4; e++) {
-                const u32 row = row0 + g + e / 2 * 8, col = 8 * n + 2 * t + e % 2;
-                const u32 i = KEYS ? col : row;  // the query in its tile
-                const u32 query = KEYS ? at + col : own0 + row, key = KEYS ? own0 + row : at + col;
-                f32 x = s[0][n][e] * score.scale - stats.lse[i];
-                if (p.alibi) x += score.slope * (f32)((i32)key - (i32)query);
-                const bool visible = key >= stats.first[i] && key <= query;
-                const f32 prob = visible ? exp2_fast(x) : 0.0f;
-                const f32 keep = !p.threshold ? 1.0f : keeps >> e & 1 ? p.keep_scale : 0.0f;
-                s[0][n][e] = prob * keep;
-                d[0][n][e] = prob * (d[0][n][e] * keep - stats.along[i]);
+                for (u32 e = 0; e < 4; e++)
+                    change(s[0][n][e], d[0][n][e], row0 + g + e / 2 * 8, 8 * n + 2 * t + e % 2);
+        };
+        auto query_of = [](u32 row, u32 col) { return KEYS ? col : row; };
+        each([&](f32& x, f32&, u32 row, u32 col) {
+            x = x * score.scale - stats.lse[query_of(row, col)];
+        });
+        if (p.alibi)
+            each([&](f32& x, f32&, u32 row, u32 col) {
+                const i32 distance = (i32)(own0 + row) - (i32)(at + col);
+                x += score.slope * (f32)(KEYS ? distance : -distance);
+            });
+        each([&](f32& x, f32&, u32 row, u32 col) {
+            const u32 key = KEYS ? own0 + row : at + col, query = KEYS ? at + col : own0 + row;
+            const bool visible = key >= stats.first[query_of(row, col)] && key <= query;
+            x = visible ? exp2_fast(x) : 0.0f;
+        });
+        if (p.threshold) {
+#pragma unroll
+            for (u32 n = 0; n < COLS / 8; n++) {
+                const u32 keeps = KEYS ? keeps_by_key(p, coordinate, at + 8 * n, own0 + row0)
+                                       : keeps_by_query(p, coordinate, own0 + row0, at + 8 * n);
+#pragma unroll
+                for (u32 e = 0; e < 4; e++) {
+                    const f32 prob = s[0][n][e], keep = keeps >> e & 1 ? p.keep_scale : 0.0f;
+                    const u32 row = row0 + g + e / 2 * 8, col = 8 * n + 2 * t + e % 2;
+                    s[0][n][e] = prob * keep;
+                    d[0][n][e] = prob * (d[0][n][e] * keep - stats.along[query_of(row, col)]);
+                }
             }
+        } else {
+            each([&](f32& x, f32& dx, u32 row, u32 col) {
+                dx = x * (dx - stats.along[query_of(row, col)]);
+            });
         }
         u32 packed_tile[1][COLS / 16][4];
         if (KEYS) {

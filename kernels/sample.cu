@@ -119,7 +119,7 @@ threshold(u32 limit, Shared& shared, Weight weight, Measure measure, Target targ
     u32 known = 30;  // Bits of a weight, at most 1, that are not found yet.
     for (u32 digits = 11; known > 0; digits = known < 11 ? known : 11) {
         const u32 shift = known - digits, bins = 1u << digits;
-        __syncthreads();
+        // `search` has passed a barrier since it last read the bins.
         for (u32 i = threadIdx.x; i < bins; i += THREADS) shared.low[i] = shared.high[i] = 0;
         __syncthreads();
         for (u32 id = threadIdx.x; id < limit; id += THREADS) {

@@ -142,7 +142,7 @@ fn a_machine_without_cuda_says_so_and_auto_takes_the_cpu() {
 fn a_loss_that_is_not_finite_names_the_step_and_the_layer() {
     let place = place();
     let much = ["--device", "cpu", "--learning-rate", "1e30", "--max-grad-norm", "0"];
-    let arguments = train(&[&much[..], &["--max-steps", "9"]].concat());
+    let arguments = train(&[&much[..], &["--max-steps", "9", "--eval-steps", "9"]].concat());
     let (code, line) = refused(&copla(&arguments, &[], place.path()));
     assert_eq!(code, 4, "{line}");
     assert!(line.contains("training step") && line.contains("hidden."), "{line}");

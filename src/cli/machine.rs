@@ -19,6 +19,9 @@ pub struct Machine {
     /// The same as --dtype bf16
     #[arg(long, conflicts_with = "dtype")]
     bf16: bool,
+    /// Let matrix products of f32 round their factors to TF32, on cards that are faster so
+    #[arg(long)]
+    tf32: bool,
 }
 
 /// What `--device` says.
@@ -65,6 +68,7 @@ impl Machine {
 
     /// The device, ready to compute.
     pub fn device(&self) -> Result<Device> {
+        cuda::allow_tf32(self.tf32);
         self.device.open()
     }
 }

@@ -120,7 +120,8 @@ impl Driver {
 
     /// The newest CUDA, by its major version, that this driver runs and that has code for the card.
     fn newest(&self, capability: u32) -> u32 {
-        let dropped = capability < OLDEST_OF_CUDA_13;
+        // The emulator plays every card.
+        let dropped = capability < OLDEST_OF_CUDA_13 && self.libraries == Libraries::Real;
         MAJORS
             .into_iter()
             .find(|&major| major <= self.library.version.0 && (major < 13 || !dropped))

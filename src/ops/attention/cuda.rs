@@ -174,6 +174,10 @@ pub(super) fn backward(
     let AttentionBackward { qkv, first_key, y, lse, dims, options } = saved;
     let Dims { batch, time, heads, head_dim } = *dims;
     let (gpu, dtype, rows) = (dqkv.gpu()?, qkv.dtype(), batch * time * heads);
+    if dy.dtype() != dtype {
+        let found = format!("{}", dy.dtype());
+        return Err(Error::shape("attention: gradient of the output", format!("{dtype}"), found));
+    }
     let launch = gpu
         .kernel("attention_backward", format!("attention_along_{dtype}"))
         .grid(rows.div_ceil(8), 1, 1)

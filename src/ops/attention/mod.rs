@@ -98,7 +98,8 @@ impl Dims {
 
 impl Tensor {
     /// `self`, packed [batch, time, 3, heads, head_dim], and `first_key` (u32, [batch, time]), the
-    /// earliest key that a query may read, at most its own place → [batch, time, heads·head_dim].
+    /// earliest key that a query may read, at most its own place → [batch, time, heads·head_dim]. The
+    /// CPU refuses a key beyond; a card does not look, and the query's row becomes NaN.
     ///
     /// ```
     /// use copla::{DType, Device, Tensor, ops::attention::Attention};

@@ -117,6 +117,25 @@ fn a_gradient_has_the_dtype_of_its_own_tensor() {
 }
 
 #[test]
+fn what_is_normalised_is_the_sum_as_it_is_stored() {
+    on_every_device(|device| {
+        for dtype in [DType::F16, DType::BF16] {
+            let tensor = |values: &[f32], dims: &[usize]| {
+                let x = Tensor::from_slice(values, dims, Device::Cpu).unwrap();
+                x.cast(dtype).unwrap().to_device(device).unwrap()
+            };
+            let (x, delta) =
+                (tensor(&[1.0; 4], &[1, 4]), tensor(&[0.0, 1e-4, 2e-4, -1e-4], &[1, 4]));
+            let (weight, bias) = (tensor(&[1.0; 4], &[4]), tensor(&[0.5; 4], &[4]));
+            // To 16 bits the terms of delta are nothing, and equal numbers are all 0 when normalised.
+            let (sum, y) = x.residual_layer_norm(&delta, &weight, &bias, 1e-12).unwrap();
+            assert_eq!(sum.read().unwrap()[..], [1.0; 4]);
+            assert_eq!(y.read().unwrap()[..], [0.5; 4]);
+        }
+    });
+}
+
+#[test]
 fn storage_that_no_kernel_has_is_refused() {
     let zeros = |dims: &[usize], dtype| Tensor::zeros(dims, dtype, Device::Cpu).unwrap();
     let (half, single) = (zeros(&[3], DType::F16), zeros(&[3], DType::F32));

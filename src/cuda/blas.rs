@@ -148,7 +148,7 @@ impl Gpu {
     }
 
     fn open_blas(&'static self) -> Result<Open> {
-        driver()?.blas(self.capability(), self.compiler()?)?;
+        driver()?.blas(self.capability(), self.compiler()?.library.version.0)?;
         let bytes = workspace_bytes(self.capability());
         let workspace =
             DeviceMemory::new(self, bytes)?.ok_or_else(|| self.out_of_memory(bytes, 0))?;

@@ -87,15 +87,15 @@ impl Driver {
             }
             refused.push(nvrtc.library.to_string());
         }
-        Err(self.missing("NVRTC", "nvidia-cuda-nvrtc", capability, &refused))
+        Err(self.missing("NVRTC", "nvidia-cuda-nvrtc", newest, capability, &refused))
     }
 
-    /// cuBLAS with its cublasLt, for `cudarc::cublas` and `cudarc::cublaslt`: of the compiler's major
-    /// version if possible.
-    pub fn blas(&self, capability: u32, compiler: &Nvrtc) -> Result<Library> {
+    /// cuBLAS with its cublasLt, for `cudarc::cublas` and `cudarc::cublaslt`: of this major version,
+    /// the compiler's, if possible.
+    pub fn blas(&self, capability: u32, like: u32) -> Result<Library> {
         let newest = self.newest(capability);
         let mut majors: Vec<u32> = MAJORS.into_iter().filter(|&major| major <= newest).collect();
-        majors.sort_by_key(|&major| major != compiler.library.version.0);
+        majors.sort_by_key(|&major| major != like);
         let opened = majors
             .iter()
             .flat_map(|&major| candidates("cublas", &[major], &self.libraries))
@@ -106,7 +106,8 @@ impl Driver {
             open_forever(&path.with_file_name(name.replace("cublas", "cublasLt")));
         }
         let Some(blas) = blas_of_cudarc() else {
-            return Err(self.missing("cuBLAS", "nvidia-cublas", capability, &[]));
+            let wanted = newest.min(like);
+            return Err(self.missing("cuBLAS", "nvidia-cublas", wanted, capability, &[]));
         };
         // By the names that `cudarc` asks for, the loader may know another before the one opened here.
         if blas.version.0 > newest {
@@ -128,12 +129,19 @@ impl Driver {
             .unwrap_or(MAJORS[MAJORS.len() - 1])
     }
 
-    fn missing(&self, what: &str, package: &str, capability: u32, refused: &[String]) -> Error {
+    /// The library of CUDA `major` is not there.
+    fn missing(
+        &self,
+        what: &str,
+        package: &str,
+        major: u32,
+        capability: u32,
+        refused: &[String],
+    ) -> Error {
         if let Libraries::Emulated(folder) = &self.libraries {
             return emulator_lacks(what, folder);
         }
-        let newest = self.newest(capability);
-        let suffix = if newest < 13 { "-cu12" } else { "" };
+        let suffix = if major < 13 { "-cu12" } else { "" };
         let found = match refused {
             [] => "none".to_string(),
             refused => format!("only {}", refused.join(", ")),
@@ -142,7 +150,7 @@ impl Driver {
             Kind::Failure,
             what,
             format!(
-                "one of CUDA {newest}.x for sm_{capability} (pip install {package}{suffix}, or its folder in {SEARCH_VARIABLE})"
+                "one of CUDA {major}.x for sm_{capability} (pip install {package}{suffix}, or its folder in {SEARCH_VARIABLE})"
             ),
             found,
         )
@@ -278,9 +286,9 @@ mod tests {
 
     #[test]
     fn what_is_missing_is_named_with_its_package() {
-        let error = driver((13, 0)).missing("NVRTC", "nvidia-cuda-nvrtc", 60, &[]).to_string();
+        let error = driver((13, 0)).missing("NVRTC", "nvidia-cuda-nvrtc", 12, 60, &[]).to_string();
         assert!(error.contains("pip install nvidia-cuda-nvrtc-cu12,"), "{error}");
-        let error = driver((13, 0)).missing("NVRTC", "nvidia-cuda-nvrtc", 75, &["12.0".into()]);
+        let error = driver((13, 0)).missing("NVRTC", "nvidia-cuda-nvrtc", 13, 75, &["12.0".into()]);
         assert!(error.to_string().contains("pip install nvidia-cuda-nvrtc,"), "{error}");
         assert!(error.to_string().ends_with("found only 12.0"), "{error}");
     }

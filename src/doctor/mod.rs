@@ -104,7 +104,10 @@ pub fn examine() -> Report {
 fn card(ordinal: usize) -> Result<Card> {
     let gpu = cuda::gpu(ordinal)?;
     let capability = gpu.capability();
-    let blas = || cuda::driver()?.blas(capability, gpu.compiler()?);
+    let compiler = gpu.compiler().map(|nvrtc| &nvrtc.library);
+    // Also where the compiler is missing, so that all that is to be installed is said at once.
+    let like = compiler.as_ref().map_or(u32::MAX, |compiler| compiler.version.0);
+    let blas = cuda::driver()?.blas(capability, like);
     Ok(Card {
         device: format!("cuda:{ordinal}"),
         name: gpu.name().into(),
@@ -112,8 +115,8 @@ fn card(ordinal: usize) -> Result<Card> {
         multiprocessors: gpu.sms(),
         memory: gpu.total_memory(),
         free: gpu.memory_info().ok().map(|(free, _)| free),
-        compiler: Finding::of(gpu.compiler().map(|nvrtc| &nvrtc.library)),
-        blas: Finding::of(blas()),
+        compiler: Finding::of(compiler),
+        blas: Finding::of(blas),
         variants: variants(gpu),
     })
 }

@@ -77,7 +77,7 @@ fn all(c: &mut Criterion) -> Result<()> {
     })?;
     let first_key = Tensor::zeros(&[1, ROWS], DType::U32, Device::Cpu)?;
     bench(c, "attention", &[&[1, ROWS, 3, HEADS, CHANNELS / HEADS]], |x| {
-        x[0].attention(&first_key, Attention { scale: 0.125, dropout: None })
+        x[0].attention(&first_key, Attention { scale: 0.125, alibi: false, dropout: None })
     })?;
     let dropout = Dropout::new(0.1, Rng::new(2), 0)?;
     bench(c, "dropout", &[&x], |x| x[0].clone().dropout(dropout))?;

@@ -1,6 +1,6 @@
 // The loss of a row of logits, and the gradient that takes their place.
 //
-// cross_entropy_losses    lse = log Σ exp(x), loss = lse − x[target]       reads the logits once
+// cross_entropy_losses    lse = log Σ exp(x), loss = lse − x[target]   reads the logits once
 // cross_entropy_gradient  x = (exp(x − lse) − [target])·dloss / targets    reads and writes them once
 // cross_entropy_mean      Σ losses / targets, in a fixed order
 //
@@ -79,9 +79,9 @@ __device__ __forceinline__ void losses_of(f32* lse, f32* losses, const T* logits
     const f32 max = block_max(seen.max, scratch);
     const f32 sum = block_sum(seen.sum * __expf(seen.max - max), scratch);
     if (threadIdx.x == 0) {
-        const f32 total = max + logf(sum);
-        lse[place] = total;
-        losses[place] = target < vocab ? total - to_f32(row[target]) : not_a_number();
+        lse[place] = max + logf(sum);
+        // Not by way of lse, which large logits leave few digits.
+        losses[place] = target < vocab ? max - to_f32(row[target]) + logf(sum) : not_a_number();
     }
 }
 

@@ -4,8 +4,9 @@
 //
 // x is (samples, width). The number at place i of sample s has word i % 4 of the four at coordinate
 // s·2⁴⁰ + i − i % 4, where s counts in the effective batch: the masks of `src/ops/dropout`, to the bit.
-// Reads and writes x once; the generator's 200 integer operations for four numbers hide behind that on
-// a card with much arithmetic per byte (P100), and bound it from Ampere on.
+// Reads and writes x once. By count, the generator's 25 integer operations for a number take about as
+// long as an f32 takes to come and go, and longer than a 16-bit float does, most of all on Pascal, which
+// makes a 32-bit product of several 16-bit ones: where it can be, dropout is part of another kernel.
 #include "philox.cuh"
 #include "pointwise.cuh"
 

@@ -49,7 +49,10 @@ __device__ __forceinline__ void add_dx(
         add_dx<name##_df>(dx, beta, dy, x, c, n);                                                  \
     }
 
-__device__ __forceinline__ f32 hold(f32 x, f32 limit) { return x > limit ? limit : x < -limit ? -limit : x; }
+// x held to at most `limit` in magnitude; NaN stays.
+__device__ __forceinline__ f32 hold(f32 x, f32 limit) {
+    return x > limit ? limit : x < -limit ? -limit : x;
+}
 __device__ __forceinline__ f32 logistic(f32 x) { return 1.0f / (1.0f + expf(-x)); }
 
 // GELU by its tanh form is x·σ(slope·(x + cubic·x³)) with slope = 2√(2/π).

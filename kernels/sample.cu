@@ -21,22 +21,29 @@ struct Shared {
     u64 sums[WARPS];
     // Sums of 64 bits in two halves, as shared memory adds 32 bits at once.
     u32 low[BINS], high[BINS];
-    u32 token;
+    u32 id;
 };
 
-// The largest logit, and in `id` the first at which this thread met its own largest. NaN counts as ∞.
+// The largest logit and the first id at which it stands; NaN counts as ∞.
+struct Largest {
+    f32 logit;
+    u32 id;
+
+    __device__ __forceinline__ bool is_finite() const { return fabsf(logit) < infinity(); }
+};
+
 template <class T>
-__device__ __forceinline__ f32 largest(const T* logits, u32 limit, Shared& shared, f32& mine, u32& id) {
-    mine = -infinity();
-    id = NOTHING;
-    for (u32 i = threadIdx.x; i < limit; i += THREADS) {
-        const f32 logit = to_f32(logits[i]);
-        if (!(logit <= mine)) {
-            mine = logit == logit ? logit : infinity();
-            id = i;
-        }
+__device__ __forceinline__ Largest largest(const T* logits, u32 limit, Shared& shared) {
+    Largest mine{-infinity(), NOTHING};
+    for (u32 id = threadIdx.x; id < limit; id += THREADS) {
+        const f32 logit = to_f32(logits[id]);
+        if (!(logit <= mine.logit)) mine = {logit == logit ? logit : infinity(), id};
     }
-    return block_max(mine, shared.scratch);
+    if (threadIdx.x == 0) shared.id = NOTHING;
+    const f32 of_row = block_max(mine.logit, shared.scratch);
+    if (mine.logit == of_row) atomicMin(&shared.id, mine.id);
+    __syncthreads();
+    return {of_row, shared.id};
 }
 
 // eˣ for x ≤ 0 exactly as `cpu::math::exp` computes it, without fused multiplications, so that both
@@ -107,12 +114,12 @@ __device__ __forceinline__ u32 bits_of(f32 x) { return __float_as_uint(x); }
 // tokens first exceeds a target; `at` are its bits and `item` the sum over the tokens of this weight.
 template <class Weight, class Measure, class Target>
 __device__ __forceinline__ Found
-fall(u32 limit, Shared& shared, Weight weight, Measure measure, Target target) {
+threshold(u32 limit, Shared& shared, Weight weight, Measure measure, Target target) {
     Found found{0, 0, 0};
     u32 known = 30;  // Bits of a weight, at most 1, that are not found yet.
     for (u32 digits = 11; known > 0; digits = known < 11 ? known : 11) {
         const u32 shift = known - digits, bins = 1u << digits;
-        __syncthreads();
+        // `search` has passed a barrier since it last read the bins.
         for (u32 i = threadIdx.x; i < bins; i += THREADS) shared.low[i] = shared.high[i] = 0;
         __syncthreads();
         for (u32 id = threadIdx.x; id < limit; id += THREADS) {
@@ -141,14 +148,8 @@ __device__ __forceinline__ u64 key(u32 weight_bits, u32 id) { return (u64)weight
 template <class T>
 __device__ void greedy(u32* tokens, const T* logits, u32 vocab, u32 limit) {
     __shared__ Shared shared;
-    logits += (u64)blockIdx.x * vocab;
-    f32 mine;
-    u32 id;
-    if (threadIdx.x == 0) shared.token = NOTHING;
-    const f32 max = largest(logits, limit, shared, mine, id);
-    if (mine == max && fabsf(max) < infinity()) atomicMin(&shared.token, id);
-    __syncthreads();
-    if (threadIdx.x == 0) tokens[blockIdx.x] = shared.token;
+    const Largest top = largest(logits + (u64)blockIdx.x * vocab, limit, shared);
+    if (threadIdx.x == 0) tokens[blockIdx.x] = top.is_finite() ? top.id : NOTHING;
 }
 
 // `uniform` is a number in [0, 1) times 2⁶⁴ for each row. `scale` is what a weight of 1 is as an
@@ -159,14 +160,12 @@ __device__ void draw(
     u32 top_k, u64 top_p) {
     __shared__ Shared shared;
     logits += (u64)blockIdx.x * vocab;
-    f32 mine;
-    u32 id;
-    const f32 max = largest(logits, limit, shared, mine, id);
-    if (!(fabsf(max) < infinity())) {
+    const Largest top = largest(logits, limit, shared);
+    if (!top.is_finite()) {
         if (threadIdx.x == 0) tokens[blockIdx.x] = NOTHING;
         return;
     }
-    auto weight = [=](u32 id) { return exp_as_cpu((to_f32(logits[id]) - max) / temperature); };
+    auto weight = [=](u32 id) { return exp_as_cpu((to_f32(logits[id]) - top.logit) / temperature); };
     auto mass = [=](f32 weight) { return (u64)(weight * scale); };
 
     u32 lightest = 0;
@@ -174,14 +173,14 @@ __device__ void draw(
         // Weights that have faded to 0 are not counted: none of them is ever drawn.
         auto one = [](f32 weight) -> u64 { return weight > 0.0f; };
         auto kth = [=](u64 total) -> u64 { return (top_k < total ? top_k : total) - 1; };
-        lightest = fall(limit, shared, weight, one, kth).at;
+        lightest = threshold(limit, shared, weight, one, kth).at;
     }
     u64 least = key(lightest, ~0u);
     if (top_p > 0) {
         auto kept = [=](f32 weight) { return bits_of(weight) < lightest ? 0 : mass(weight); };
         // The largest integer below p·total.
         auto share = [=](u64 total) { return __umul64hi(top_p, total) - (top_p * total == 0); };
-        const Found last = fall(limit, shared, weight, kept, share);
+        const Found last = threshold(limit, shared, weight, kept, share);
         least = key(last.at, ~0u);
         // Of tokens that weigh the same the lower ids are kept, as many as begin within the share.
         const u64 each = mass(__uint_as_float(last.at)), after = last.rest / each;

@@ -11,12 +11,14 @@
 //! - [`evaluate`], [`inspect`]: what a model is worth, and what it holds inside
 //! - [`generate`]: text from a model
 //! - [`train`]: the trainer and its runs
+//! - [`doctor`]: what this machine has, and whether it computes rightly
 
 // Documentation writes shapes as [rows, width], and a [width] alone is no link.
 #![allow(rustdoc::broken_intra_doc_links)]
 
 pub mod cpu;
 pub mod cuda;
+pub mod doctor;
 pub mod dtype;
 pub mod error;
 pub mod evaluate;

@@ -29,6 +29,37 @@ fn a_floor_imports_only_floors_below_it() {
 }
 
 #[test]
+fn every_operation_has_a_cuda_side() {
+    let mut folders = 0;
+    for entry in std::fs::read_dir(source().join("ops")).unwrap() {
+        let folder = entry.unwrap().path();
+        if !folder.join("cpu.rs").is_file() {
+            continue;
+        }
+        folders += 1;
+        assert!(folder.join("cuda.rs").is_file(), "{folder:?} has a cpu.rs and no cuda.rs");
+        // That no arm of a match is missing is the compiler's to say; that none is empty, ours.
+        let text = std::fs::read_to_string(folder.join("mod.rs")).unwrap();
+        let empty = text.lines().find(|line| {
+            line.trim_start().starts_with("Device::Cuda(_)")
+                && !line.contains("cuda::")
+                && !line.ends_with('{')
+        });
+        assert_eq!(empty, None, "{folder:?}");
+    }
+    assert!(folders > 15, "only {folders} operations found");
+    // A file of kernels that is not in the manifest would be compiled by nobody.
+    let listed: BTreeSet<String> =
+        copla::cuda::MODULES.iter().map(|module| format!("{}.cu", module.name)).collect();
+    let there: BTreeSet<String> = std::fs::read_dir(source().with_file_name("kernels"))
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .filter(|name| name.ends_with(".cu"))
+        .collect();
+    assert_eq!(listed, there);
+}
+
+#[test]
 fn bad_input_never_panics_by_an_unwrap() {
     check(unwraps);
 }

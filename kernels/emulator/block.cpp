@@ -18,12 +18,12 @@ Block block;
 
 // ---- whose turn it is ------------------------------------------------------------------------
 
-// xorshift64: Marsaglia, "Xorshift RNGs" (2003).
-static uint64_t draw() {
+// A number below `bound`, by xorshift64: Marsaglia, "Xorshift RNGs" (2003).
+static uint64_t draw(uint64_t bound) {
     block.random ^= block.random << 13;
     block.random ^= block.random >> 7;
     block.random ^= block.random << 17;
-    return block.random;
+    return static_cast<uint64_t>((static_cast<unsigned __int128>(block.random) * bound) >> 64);
 }
 
 static int choose_lane(unsigned ready) {
@@ -32,15 +32,15 @@ static int choose_lane(unsigned ready) {
         case Order::REVERSE: return 31 - __builtin_clz(ready);
         case Order::RANDOM: break;
     }
-    for (uint64_t skip = draw() % __builtin_popcount(ready); skip > 0; skip--) ready &= ready - 1;
+    for (uint64_t skip = draw(__builtin_popcount(ready)); skip > 0; skip--) ready &= ready - 1;
     return __builtin_ctz(ready);
 }
 
-// The thread that goes next, taken off its warp's ready lanes; -1 if all wait. The running warp goes
-// on first: fewer warps are under way at once, as far as they do not wait for each other.
+// The thread that goes next, taken off its warp's ready lanes; -1 if all wait. The running warp
+// goes on first, so that few warps are under way at once.
 static int take_next(int warp) {
     const int step = block.order.mode == Order::REVERSE ? block.warps - 1 : 1;
-    if (block.order.mode == Order::RANDOM) warp = static_cast<int>(draw() % block.warps);
+    if (block.order.mode == Order::RANDOM) warp = static_cast<int>(draw(block.warps));
     for (int tried = 0; tried < block.warps; tried++, warp = (warp + step) % block.warps) {
         Warp& candidate = block.warp[warp];
         if (!candidate.ready) continue;
@@ -64,8 +64,8 @@ static void leave_block() {
         if (thread.waits == Thread::BARRIER) at_barrier++, barrier = thread.waits_at;
         if (thread.waits == Thread::COLLECTIVE) at_collective++, collective = thread.waits_at;
     }
-    std::string what = format("the block is stuck: %d threads have exited",
-                              block.threads - block.living);
+    std::string what =
+        format("the block is stuck: %d threads have exited", block.threads - block.living);
     if (at_barrier)
         what += format(", %d wait at a barrier (%s:%d)", at_barrier, barrier.file, barrier.line);
     if (at_collective)
@@ -81,8 +81,8 @@ static void run_next() {
     Thread& thread = block.self();
     emulator_thread_index = thread.index;
     thread.waits = Thread::NOT;
-    if (next != last) emulator_switch(&block.thread[last].fiber.stack_pointer,
-                                      thread.fiber.stack_pointer);
+    if (next != last)
+        emulator_switch(&block.thread[last].fiber.stack_pointer, thread.fiber.stack_pointer);
 }
 
 void wait(Thread::Waits what, Site at) {
@@ -97,7 +97,8 @@ static void thread_main() {
     block.launch->invoke(block.launch->arguments);
 
     const Thread& self = block.self();
-    if (!self.copies.empty()) fault(self.copies[0].at, "a thread exits before this copy is waited for");
+    if (!self.copies.empty())
+        fault(self.copies[0].at, "a thread exits before this copy is waited for");
     Warp& warp = block.own_warp();
     warp.exited |= block.own_bit();
     block.living--;
@@ -116,8 +117,7 @@ static void start_block(Index index) {
         Warp& warp = block.warp[w];
         const int lanes = block.threads - w * WARP;
         warp.present = warp.ready = lanes >= WARP ? 0xffffffffu : (1u << lanes) - 1;
-        warp.exited = 0;
-        for (Gathering& gathering : warp.gatherings) gathering.open = false;
+        warp.exited = warp.open = 0;
     }
     for (int t = 0; t < block.threads; t++) {
         Thread& thread = block.thread[t];
@@ -145,8 +145,8 @@ struct Visit {
     Visit(uint64_t count, Order::Mode mode) : count(count), first(0), stride(1) {
         if (mode == Order::REVERSE) first = count - 1, stride = count - 1;
         if (mode != Order::RANDOM) return;
-        first = draw() % count;
-        do stride = 1 + draw() % count;
+        first = draw(count);
+        do stride = 1 + draw(count);
         while (std::gcd(stride, count) != 1);
     }
     uint64_t operator[](uint64_t i) const {
@@ -175,7 +175,8 @@ Result run(const Launch& launch, Order order) {
     const Index grid = launch.grid;
     for (uint64_t i = 0; i < visit.count && !block.faulted; i++) {
         const uint64_t at = visit[i];
-        start_block({static_cast<unsigned>(at % grid.x), static_cast<unsigned>(at / grid.x % grid.y),
+        start_block({static_cast<unsigned>(at % grid.x),
+                     static_cast<unsigned>(at / grid.x % grid.y),
                      static_cast<unsigned>(at / grid.x / grid.y)});
     }
     return block.faulted ? LAUNCH_FAILED : SUCCESS;
@@ -204,7 +205,7 @@ extern "C" {
 
 EMULATOR_API int emulator_barrier(int predicate, Site at) {
     if (block.at_barrier == 0) block.barrier_at = at;
-    else if (block.barrier_at.line != at.line)
+    else if (block.barrier_at != at)
         fault(at, format("a barrier in divergent code: other threads of the block wait at %s:%d",
                          block.barrier_at.file, block.barrier_at.line));
     block.votes += predicate != 0;
@@ -225,5 +226,4 @@ EMULATOR_API int emulator_block_threads() { return block.threads; }
 EMULATOR_API void* emulator_dynamic_shared() { return block.dynamic_shared; }
 
 EMULATOR_API void emulator_trap(Site at) { fault(at, "__trap()"); }
-
 }

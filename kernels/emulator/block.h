@@ -35,7 +35,6 @@ struct Thread {
 // the last, with every lane's `argument`.
 struct Gathering {
     using Finish = void (*)(Gathering&);
-    bool open;
     unsigned mask, arrived;
     Finish finish;
     Site at;
@@ -47,6 +46,7 @@ struct Warp {
     uint64_t synchronised;  // when its last __syncwarp of all lanes was (checker.h: `clock`)
     static constexpr int MOST_GATHERINGS = 8;
     Gathering gatherings[MOST_GATHERINGS];
+    unsigned open;  // a bit for each of them that is under way
 
     unsigned living() const { return present & ~exited; }
 };

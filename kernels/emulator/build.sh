@@ -23,7 +23,8 @@ library() { # NAME, then arguments
 # Files that do not need each other side by side; the slowest first.
 objects=
 jobs=
-for file in driver_device driver_memory driver_launch module stream memory block warp checker fiber; do
+driver='driver_device driver_memory driver_launch stream module memory block warp checker fiber'
+for file in $driver; do
     objects="$objects $out/$file.o"
     compile -c $file.cpp -o "$out/$file.o" &
     jobs="$jobs $!"

@@ -37,7 +37,8 @@ static bool is_over(Access past, uint64_t since) {
     if (past.time < since) return true;
     if (past.other_blocks || past.time < block_start) return false;
     if (past.time < last_barrier) return true;
-    if (past.other_warps || static_cast<int>(past.thread) / WARP != block.current / WARP) return false;
+    if (past.other_warps || static_cast<int>(past.thread) / WARP != block.current / WARP)
+        return false;
     if (past.time < block.own_warp().synchronised) return true;
     return !past.other_lanes && static_cast<int>(past.thread) == block.current;
 }
@@ -70,16 +71,15 @@ void checker_knows(const void* owner, std::vector<Region> shared, uintptr_t begi
     files.push_back({owner, std::move(shared), begin, end});
 }
 
-static size_t cells_of(size_t bytes) { return bytes / CELL_BYTES + 1; }
+size_t cells_of(const Region& region) { return region.room / CELL_BYTES + 1; }
 
-static Cell* make_cells(size_t bytes) {
-    return static_cast<Cell*>(map_lazily(cells_of(bytes) * sizeof(Cell)));
+static void make_cells(Region& region) {
+    region.cells = static_cast<Cell*>(map_lazily(cells_of(region) * sizeof(Cell)));
 }
 
 void forget_cells(Region& region) {
-    const size_t cells = cells_of(region.end - region.begin);
-    unmap(region.cells, cells * sizeof(Cell));
-    unmap(region.written, cells / 8 + 1);
+    unmap(region.cells, cells_of(region) * sizeof(Cell));
+    unmap(region.written, cells_of(region) / 8 + 1);
     region.cells = nullptr;
     region.written = nullptr;
 }
@@ -110,15 +110,16 @@ void checker_starts_launch() {
         dynamic_shared.shared = true;
         dynamic_shared.name = "the dynamic shared memory";
         dynamic_shared.begin = reinterpret_cast<uintptr_t>(block.dynamic_shared);
-        dynamic_shared.cells = make_cells(MOST_SHARED_BYTES);
+        dynamic_shared.room = MOST_SHARED_BYTES;
+        make_cells(dynamic_shared);
     }
     dynamic_shared.end = dynamic_shared.begin + block.launch->shared_bytes;
 }
 
 // ---- the check -------------------------------------------------------------------------------
 
-// The source line of an instruction, by binutils' addr2line: the innermost place and, where that was
-// inlined from elsewhere, what it was inlined into.
+// The source line of an instruction, by binutils' addr2line: the innermost place and, where that
+// was inlined, what it was inlined into.
 static std::string place(void* return_address) {
     Dl_info file;
     if (!dladdr(return_address, &file)) return "?";
@@ -132,7 +133,7 @@ static std::string place(void* return_address) {
         line[strcspn(line, " \n")] = 0;  // newlines, and "(discriminator 2)"
         const char* slash = strrchr(line, '/');
         const char* name = slash ? slash + 1 : line;
-        if (strstr(name, "emulator.h")) continue;
+        if (!strncmp(name, "emulator.h", 10) || !strncmp(name, "intrinsics.h", 12)) continue;
         all += (all.empty() ? "" : " in ") + std::string(name);
     }
     pclose(lines);
@@ -141,24 +142,29 @@ static std::string place(void* return_address) {
 static std::string place(Site at) { return format("%s:%d", at.file, at.line); }
 
 static const char* verb(Access::Kind kind) {
-    return kind == Access::READ ? "read" : kind == Access::ATOMIC ? "atomic update" : "write";
+    return kind == Access::READ     ? "a read"
+           : kind == Access::ATOMIC ? "an atomic update"
+                                    : "a write";
 }
 
 template <class Where>
 static void fault_race(const Region& region, uintptr_t address, Access::Kind kind, Access past,
                        bool past_is_write, Where where) {
-    std::string who;
-    if (past.other_blocks || past.time < block_start) who = "another block";
-    else who = format("thread %d of this block", static_cast<int>(past.thread));
-    fault(place(where), format("%s memory race: a %s at byte %zu of %s is not ordered after a %s by %s",
-                               region.shared ? "shared" : "global", verb(kind),
-                               static_cast<size_t>(address - region.begin), region.name.c_str(),
-                               past_is_write ? "write" : "read", who.c_str()));
+    const bool other_block = past.other_blocks || past.time < block_start;
+    const std::string who = other_block
+                                ? "another block"
+                                : format("thread %d of this block", static_cast<int>(past.thread));
+    fault(place(where),
+          format("%s memory race: %s at byte %zu of %s is not ordered after a %s by %s",
+                 region.shared ? "shared" : "global", verb(kind),
+                 static_cast<size_t>(address - region.begin), region.name.c_str(),
+                 past_is_write ? "write" : "read", who.c_str()));
 }
 
 template <class Where>
-static void check_cells(Region& region, uintptr_t address, size_t bytes, Access::Kind kind, Where where) {
-    if (!region.cells) region.cells = make_cells(region.end - region.begin);
+static void check_cells(Region& region, uintptr_t address, size_t bytes, Access::Kind kind,
+                        Where where) {
+    if (!region.cells) make_cells(region);
     // Shared memory begins with its block, global memory may be left from earlier launches.
     const uint64_t since = region.shared ? block_start : launch_start;
     size_t i = (address - region.begin) / CELL_BYTES;
@@ -171,12 +177,14 @@ static void check_cells(Region& region, uintptr_t address, size_t bytes, Access:
         if (kind != Access::READ && !is_over(cell.read, since))
             fault_race(region, at, kind, cell.read, false, where);
 
-        const bool unwritten = region.shared ? cell.write.time < since
-                                             : cell.write.time == 0 && all_kernels_checked &&
-                                                   !(region.written && region.written[i / 8] >> i % 8 & 1);
+        const bool unwritten = region.shared
+                                   ? cell.write.time < since
+                                   : cell.write.time == 0 && all_kernels_checked &&
+                                         !(region.written && region.written[i / 8] >> i % 8 & 1);
         if (unwritten && (kind == Access::READ || kind == Access::ATOMIC))
-            fault(place(where), format("a %s of byte %zu of %s, which nothing has written", verb(kind),
-                                       static_cast<size_t>(at - region.begin), region.name.c_str()));
+            fault(place(where),
+                  format("%s of byte %zu of %s, which nothing has written", verb(kind),
+                         static_cast<size_t>(at - region.begin), region.name.c_str()));
 
         if (kind == Access::READ) cell.read = joined(cell.read, since);
         if (kind == Access::WRITE) cell.write = own_access();
@@ -195,23 +203,23 @@ static void check(const void* pointer, size_t bytes, Access::Kind kind, Where wh
 
     Region* region = memory.find(address);
     const KernelFile* image = nullptr;
-    if (!region && address - dynamic_shared.begin < dynamic_shared.end - dynamic_shared.begin)
-        region = &dynamic_shared;
+    if (!region && address - dynamic_shared.begin < dynamic_shared.room) region = &dynamic_shared;
     for (size_t f = 0; !region && !image && f < files.size(); f++) {
         if (address < files[f].begin || address >= files[f].end) continue;
         image = &files[f];
         region = find_static_shared(*image, address);
     }
-    if (region && region->holds(address, bytes)) return check_cells(*region, address, bytes, kind, where);
+    if (region && region->holds(address, bytes))
+        return check_cells(*region, address, bytes, kind, where);
     if (region)
-        fault(place(where), format("a %s of %zu bytes at byte %zu of %s, out of its bounds", verb(kind),
-                                   bytes, static_cast<size_t>(address - region->begin),
-                                   region->name.c_str()));
+        fault(place(where),
+              format("%s of %zu bytes at byte %zu of %s, out of its bounds", verb(kind), bytes,
+                     static_cast<size_t>(address - region->begin), region->name.c_str()));
     if (image && kind == Access::READ) return;  // constants
     const uintptr_t stacks = reinterpret_cast<uintptr_t>(block.stacks);
     if (address - stacks < STACK_BYTES * MOST_THREADS)
-        fault(place(where), format("a %s of another thread's local memory", verb(kind)));
-    fault(place(where), format("a %s of %zu bytes out of bounds: no allocation holds address %p",
+        fault(place(where), format("%s of another thread's local memory", verb(kind)));
+    fault(place(where), format("%s of %zu bytes out of bounds: no allocation holds address %p",
                                verb(kind), bytes, pointer));
 }
 
@@ -226,11 +234,15 @@ void check_access(const void* address, size_t bytes, Access::Kind kind, Site at)
 using namespace emulator;
 
 #define HERE __builtin_return_address(0)
-#define ACCESS_OF(bytes)                                                                           \
-    EMULATOR_API void __tsan_read##bytes(void* p) { check(p, bytes, Access::READ, HERE); }          \
-    EMULATOR_API void __tsan_write##bytes(void* p) { check(p, bytes, Access::WRITE, HERE); }        \
-    EMULATOR_API void __tsan_unaligned_read##bytes(void* p) { check(p, bytes, Access::READ, HERE); } \
-    EMULATOR_API void __tsan_unaligned_write##bytes(void* p) { check(p, bytes, Access::WRITE, HERE); }
+#define ACCESS_OF(bytes)                                                                     \
+    EMULATOR_API void __tsan_read##bytes(void* p) { check(p, bytes, Access::READ, HERE); }   \
+    EMULATOR_API void __tsan_write##bytes(void* p) { check(p, bytes, Access::WRITE, HERE); } \
+    EMULATOR_API void __tsan_unaligned_read##bytes(void* p) {                                \
+        check(p, bytes, Access::READ, HERE);                                                 \
+    }                                                                                        \
+    EMULATOR_API void __tsan_unaligned_write##bytes(void* p) {                               \
+        check(p, bytes, Access::WRITE, HERE);                                                \
+    }
 
 extern "C" {
 
@@ -240,7 +252,9 @@ ACCESS_OF(4)
 ACCESS_OF(8)
 ACCESS_OF(16)
 EMULATOR_API void __tsan_read_range(void* p, size_t bytes) { check(p, bytes, Access::READ, HERE); }
-EMULATOR_API void __tsan_write_range(void* p, size_t bytes) { check(p, bytes, Access::WRITE, HERE); }
+EMULATOR_API void __tsan_write_range(void* p, size_t bytes) {
+    check(p, bytes, Access::WRITE, HERE);
+}
 EMULATOR_API void __tsan_init() {}
 EMULATOR_API void __tsan_func_entry(void*) {}
 EMULATOR_API void __tsan_func_exit() {}
@@ -250,9 +264,9 @@ struct SourceLocation {
     const char* file;
     uint32_t line, column;
 };
-#define UNDEFINED(name, what)                                                                    \
-    EMULATOR_API void __ubsan_handle_##name(SourceLocation* at, void*) {                         \
-        if (block.running) fault(Site{at->file, static_cast<int>(at->line)}, what);              \
+#define UNDEFINED(name, what)                                                       \
+    EMULATOR_API void __ubsan_handle_##name(SourceLocation* at, void*) {            \
+        if (block.running) fault(Site{at->file, static_cast<int>(at->line)}, what); \
     }
 UNDEFINED(out_of_bounds, "an array's index is out of its bounds")
 UNDEFINED(type_mismatch_v1, "a misaligned or null address")
@@ -262,5 +276,4 @@ UNDEFINED(divrem_overflow, "an integer division by zero")
 EMULATOR_API void emulator_atomic(const void* address, unsigned bytes, Site at) {
     check_access(address, bytes, Access::ATOMIC, at);
 }
-
 }

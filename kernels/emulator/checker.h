@@ -18,7 +18,12 @@ constexpr size_t CELL_BYTES = 2;
 // Who accessed a cell, and when. The flags say that others did too in the same span of time, which
 // `thread` would hide: other lanes of its warp, other warps of its block, other blocks.
 struct Access {
-    enum Kind { READ, WRITE, ATOMIC, PROBE /* a write that is not recorded */ };
+    enum Kind {
+        READ,
+        WRITE,
+        ATOMIC,
+        PROBE  // a write that is not recorded
+    };
 
     uint64_t time : 48;  // 0: never
     uint64_t thread : 10;
@@ -40,6 +45,7 @@ void checker_starts_block();
 void checker_passes_barrier();
 void checker_synchronises(Warp& warp);
 
+size_t cells_of(const Region& region);
 void forget_cells(Region& region);
 
 // The static shared variables and the constants of a kernel file that was loaded or unloaded.

@@ -2,6 +2,7 @@
 #pragma once
 #include <cstddef>
 #include <cstdint>
+#include <cstring>
 #include <string>
 
 // The libraries are built with hidden symbols; these stay visible.
@@ -13,6 +14,9 @@ namespace emulator {
 struct Site {
     const char* file;
     int line;
+    bool operator!=(Site other) const {
+        return line != other.line || (file != other.file && strcmp(file, other.file) != 0);
+    }
 };
 typedef void (*Invoke)(void** arguments);
 
@@ -22,7 +26,7 @@ struct Index {
 };
 
 constexpr int WARP = 32;
-constexpr int MOST_THREADS = 1024;            // of a block
+constexpr int MOST_THREADS = 1024;                 // of a block
 constexpr unsigned MOST_SHARED_BYTES = 227 << 10;  // of a block, on the card that has most
 
 // The results of the driver's functions that are made here, by their numbers in cuda.h.

@@ -1,5 +1,5 @@
-// libcublas: products, in the order of their stream. Functions and results are NVIDIA's ("cuBLAS" in
-// the CUDA documentation); sums are in f32, whatever the mathematics mode.
+// libcublas: products, in the order of their stream. Functions and results are NVIDIA's ("cuBLAS"
+// in the CUDA documentation); sums are in f32, whatever the mathematics mode.
 #include "driver.h"
 #include "matmul.h"
 
@@ -44,6 +44,12 @@ int cublasGetVersion_v2(void*, int* version) {
     return STATUS_SUCCESS;
 }
 
+// MAJOR, MINOR and PATCH of 13.0.0, by their numbers in library_types.h.
+int cublasGetProperty(int which, int* value) {
+    *value = which == 0 ? 13 : 0;
+    return STATUS_SUCCESS;
+}
+
 int cublasSetStream_v2(void* handle, void* stream) {
     handle_of(handle).stream = stream;
     return STATUS_SUCCESS;
@@ -58,7 +64,9 @@ int cublasSetMathMode(void*, int) { return STATUS_SUCCESS; }
 int cublasSetAtomicsMode(void*, int) { return STATUS_SUCCESS; }
 
 // Factors lie in the host's memory; in the card's they are not supported here.
-int cublasSetPointerMode_v2(void*, int mode) { return mode == 0 ? STATUS_SUCCESS : STATUS_NOT_SUPPORTED; }
+int cublasSetPointerMode_v2(void*, int mode) {
+    return mode == 0 ? STATUS_SUCCESS : STATUS_NOT_SUPPORTED;
+}
 int cublasGetPointerMode_v2(void*, int* mode) {
     *mode = 0;
     return STATUS_SUCCESS;
@@ -67,8 +75,8 @@ int cublasGetPointerMode_v2(void*, int* mode) {
 int cublasGemmStridedBatchedEx(void* handle, int transpose_a, int transpose_b, int m, int n, int k,
                                const void* alpha, const void* a, int type_a, int stride_a,
                                long long batch_a, const void* b, int type_b, int stride_b,
-                               long long batch_b, const void* beta, void* c, int type_c, int stride_c,
-                               long long batch_c, int batches, int compute, int) {
+                               long long batch_b, const void* beta, void* c, int type_c,
+                               int stride_c, long long batch_c, int batches, int compute, int) {
     if (!handle) return STATUS_NOT_INITIALIZED;
     if (!alpha || !beta || transpose_a < NO_TRANSPOSE || transpose_a > TRANSPOSE ||
         transpose_b < NO_TRANSPOSE || transpose_b > TRANSPOSE)
@@ -79,10 +87,18 @@ int cublasGemmStridedBatchedEx(void* handle, int transpose_a, int transpose_b, i
     Matmul matmul;
     matmul.transpose_a = transpose_a == TRANSPOSE;
     matmul.transpose_b = transpose_b == TRANSPOSE;
-    matmul.a = {a, static_cast<Type>(type_a), matmul.transpose_a ? k : m, matmul.transpose_a ? m : k,
-                stride_a, batch_a};
-    matmul.b = {b, static_cast<Type>(type_b), matmul.transpose_b ? n : k, matmul.transpose_b ? k : n,
-                stride_b, batch_b};
+    matmul.a = {a,
+                static_cast<Type>(type_a),
+                matmul.transpose_a ? k : m,
+                matmul.transpose_a ? m : k,
+                stride_a,
+                batch_a};
+    matmul.b = {b,
+                static_cast<Type>(type_b),
+                matmul.transpose_b ? n : k,
+                matmul.transpose_b ? k : n,
+                stride_b,
+                batch_b};
     matmul.c = matmul.d = {c, static_cast<Type>(type_c), m, n, stride_c, batch_c};
     matmul.alpha = *static_cast<const float*>(alpha);
     matmul.beta = *static_cast<const float*>(beta);
@@ -90,21 +106,21 @@ int cublasGemmStridedBatchedEx(void* handle, int transpose_a, int transpose_b, i
     return submit_matmul(matmul, handle_of(handle).stream);
 }
 
-int cublasGemmEx(void* handle, int transpose_a, int transpose_b, int m, int n, int k, const void* alpha,
-                 const void* a, int type_a, int stride_a, const void* b, int type_b, int stride_b,
-                 const void* beta, void* c, int type_c, int stride_c, int compute, int algorithm) {
-    return cublasGemmStridedBatchedEx(handle, transpose_a, transpose_b, m, n, k, alpha, a, type_a, stride_a,
-                                      0, b, type_b, stride_b, 0, beta, c, type_c, stride_c, 0, 1, compute,
-                                      algorithm);
+int cublasGemmEx(void* handle, int transpose_a, int transpose_b, int m, int n, int k,
+                 const void* alpha, const void* a, int type_a, int stride_a, const void* b,
+                 int type_b, int stride_b, const void* beta, void* c, int type_c, int stride_c,
+                 int compute, int algorithm) {
+    return cublasGemmStridedBatchedEx(handle, transpose_a, transpose_b, m, n, k, alpha, a, type_a,
+                                      stride_a, 0, b, type_b, stride_b, 0, beta, c, type_c,
+                                      stride_c, 0, 1, compute, algorithm);
 }
 
-int cublasSgemm_v2(void* handle, int transpose_a, int transpose_b, int m, int n, int k, const float* alpha,
-                   const float* a, int stride_a, const float* b, int stride_b, const float* beta, float* c,
-                   int stride_c) {
+int cublasSgemm_v2(void* handle, int transpose_a, int transpose_b, int m, int n, int k,
+                   const float* alpha, const float* a, int stride_a, const float* b, int stride_b,
+                   const float* beta, float* c, int stride_c) {
     constexpr int COMPUTE_32F = 68, DEFAULT_ALGORITHM = -1;
-    return cublasGemmEx(handle, transpose_a, transpose_b, m, n, k, alpha, a, F32, stride_a, b, F32, stride_b,
-                        beta, c, F32, stride_c, COMPUTE_32F, DEFAULT_ALGORITHM);
+    return cublasGemmEx(handle, transpose_a, transpose_b, m, n, k, alpha, a, F32, stride_a, b, F32,
+                        stride_b, beta, c, F32, stride_c, COMPUTE_32F, DEFAULT_ALGORITHM);
 }
-
 }
 #pragma GCC visibility pop

@@ -1,5 +1,5 @@
-// libcublasLt: a product described by attributes, with an epilogue. Functions, attributes and results
-// are NVIDIA's ("cuBLASLt" in the CUDA documentation).
+// libcublasLt: a product described by attributes, with an epilogue. Functions, attributes and
+// results are NVIDIA's ("cuBLASLt" in the CUDA documentation).
 #include <cstring>
 
 #include "driver.h"
@@ -24,7 +24,15 @@ enum DescriptionAttribute : int {
     MULTIPROCESSORS = 15,
     BIAS_TYPE = 26,
 };
-enum LayoutAttribute : int { TYPE = 0, ORDER = 1, ROWS = 2, COLUMNS = 3, STRIDE = 4, BATCHES = 5, BATCH_STRIDE = 6 };
+enum LayoutAttribute : int {
+    TYPE = 0,
+    ORDER = 1,
+    ROWS = 2,
+    COLUMNS = 3,
+    STRIDE = 4,
+    BATCHES = 5,
+    BATCH_STRIDE = 6
+};
 
 struct Description {
     int transpose_a = 0, transpose_b = 0;
@@ -42,8 +50,12 @@ struct Layout {
     int batches = 1;
 
     Matrix matrix(const void* data) const {
-        return {data, static_cast<Type>(type), static_cast<int64_t>(rows), static_cast<int64_t>(columns),
-                stride, batch_stride};
+        return {data,
+                static_cast<Type>(type),
+                static_cast<int64_t>(rows),
+                static_cast<int64_t>(columns),
+                stride,
+                batch_stride};
     }
 };
 
@@ -134,12 +146,14 @@ int cublasLtMatmulDescSetAttribute(void* handle, int attribute, const void* valu
         case BIAS_TYPE: return set(how.bias_type, value, bytes);
         case AUXILIARY_POINTER: return set(how.auxiliary, value, bytes);
         case AUXILIARY_STRIDE: return set(how.auxiliary_stride, value, bytes);
-        case COMPUTE_TYPE: case MULTIPROCESSORS: return STATUS_SUCCESS;
+        case COMPUTE_TYPE:
+        case MULTIPROCESSORS: return STATUS_SUCCESS;
         default: return STATUS_NOT_SUPPORTED;
     }
 }
 
-int cublasLtMatrixLayoutCreate(void** handle, int type, uint64_t rows, uint64_t columns, int64_t stride) {
+int cublasLtMatrixLayoutCreate(void** handle, int type, uint64_t rows, uint64_t columns,
+                               int64_t stride) {
     if (!is_storage_type(type)) return STATUS_NOT_SUPPORTED;
     *handle = new Layout{type, rows, columns, stride};
     return STATUS_SUCCESS;
@@ -175,12 +189,12 @@ int cublasLtMatmulPreferenceDestroy(void* handle) {
 }
 int cublasLtMatmulPreferenceSetAttribute(void*, int, const void*, size_t) { return STATUS_SUCCESS; }
 
-int cublasLtMatmulAlgoGetHeuristic(void*, void* description, void* a, void* b, void* c, void* d, void*,
-                                   int asked, Heuristic* results, int* found) {
+int cublasLtMatmulAlgoGetHeuristic(void*, void* description, void* a, void* b, void* c, void* d,
+                                   void*, int asked, Heuristic* results, int* found) {
     *found = 0;
     if (asked < 1) return STATUS_INVALID_VALUE;
-    const Matmul matmul = matmul_of(*static_cast<Description*>(description), layout_of(a), layout_of(b),
-                                    layout_of(c), layout_of(d));
+    const Matmul matmul = matmul_of(*static_cast<Description*>(description), layout_of(a),
+                                    layout_of(b), layout_of(c), layout_of(d));
     if (const Status refused = check_description(matmul)) return refused;
     *found = 1;
     results[0] = Heuristic{};
@@ -188,9 +202,10 @@ int cublasLtMatmulAlgoGetHeuristic(void*, void* description, void* a, void* b, v
     return STATUS_SUCCESS;
 }
 
-int cublasLtMatmul(void* handle, void* description, const void* alpha, const void* a, void* layout_a,
-                   const void* b, void* layout_b, const void* beta, const void* c, void* layout_c, void* d,
-                   void* layout_d, const void*, void*, size_t, void* stream) {
+int cublasLtMatmul(void* handle, void* description, const void* alpha, const void* a,
+                   void* layout_a, const void* b, void* layout_b, const void* beta, const void* c,
+                   void* layout_c, void* d, void* layout_d, const void*, void*, size_t,
+                   void* stream) {
     if (!handle) return STATUS_NOT_INITIALIZED;
     if (!alpha || !beta) return STATUS_INVALID_VALUE;
     Matmul matmul = matmul_of(*static_cast<Description*>(description), layout_of(layout_a),
@@ -200,6 +215,5 @@ int cublasLtMatmul(void* handle, void* description, const void* alpha, const voi
     matmul.beta = *static_cast<const float*>(beta);
     return submit_matmul(matmul, stream);
 }
-
 }
 #pragma GCC visibility pop

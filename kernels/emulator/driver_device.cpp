@@ -49,10 +49,13 @@ int capability() {
 static int most_shared_of_block() {
     switch (capability()) {
         case 90: return 227 << 10;
-        case 80: case 87: return 163 << 10;
-        case 86: case 89: return 99 << 10;
+        case 80:
+        case 87: return 163 << 10;
+        case 86:
+        case 89: return 99 << 10;
         case 75: return 64 << 10;
-        case 70: case 72: return 96 << 10;
+        case 70:
+        case 72: return 96 << 10;
         default: return 48 << 10;
     }
 }
@@ -61,17 +64,21 @@ static int most_shared_of_block() {
 static int attribute(int which) {
     constexpr int HBM_KILOHERTZ = 2619000, HBM_BITS = 5120;
     switch (which) {
-        case 1: return MOST_THREADS;                    // MAX_THREADS_PER_BLOCK
-        case 2: case 3: return 1024;                    // MAX_BLOCK_DIM_X, _Y
-        case 4: return 64;                              // MAX_BLOCK_DIM_Z
-        case 5: return 0x7fffffff;                      // MAX_GRID_DIM_X
-        case 6: case 7: return 65535;                   // MAX_GRID_DIM_Y, _Z
-        case 8: return 48 << 10;                        // MAX_SHARED_MEMORY_PER_BLOCK
-        case 10: return WARP;                           // WARP_SIZE
-        case 12: case 82: return 65536;                 // MAX_REGISTERS_PER_BLOCK, _MULTIPROCESSOR
-        case 13: return 1755000;                        // CLOCK_RATE, kHz
-        case 16: return 4;                              // MULTIPROCESSOR_COUNT
-        case 31: case 41: return 1;                     // CONCURRENT_KERNELS, UNIFIED_ADDRESSING
+        case 1: return MOST_THREADS;  // MAX_THREADS_PER_BLOCK
+        case 2:
+        case 3: return 1024;        // MAX_BLOCK_DIM_X, _Y
+        case 4: return 64;          // MAX_BLOCK_DIM_Z
+        case 5: return 0x7fffffff;  // MAX_GRID_DIM_X
+        case 6:
+        case 7: return 65535;     // MAX_GRID_DIM_Y, _Z
+        case 8: return 48 << 10;  // MAX_SHARED_MEMORY_PER_BLOCK
+        case 10: return WARP;     // WARP_SIZE
+        case 12:
+        case 82: return 65536;    // MAX_REGISTERS_PER_BLOCK, _MULTIPROCESSOR
+        case 13: return 1755000;  // CLOCK_RATE, kHz
+        case 16: return 4;        // MULTIPROCESSOR_COUNT
+        case 31:
+        case 41: return 1;                              // CONCURRENT_KERNELS, UNIFIED_ADDRESSING
         case 36: return HBM_KILOHERTZ;                  // MEMORY_CLOCK_RATE
         case 37: return HBM_BITS;                       // GLOBAL_MEMORY_BUS_WIDTH
         case 38: return 50 << 20;                       // L2_CACHE_SIZE
@@ -109,7 +116,8 @@ static const ErrorText ERRORS[] = {
      "operation not permitted when stream is capturing"},
     {CAPTURE_INVALIDATED, "CUDA_ERROR_STREAM_CAPTURE_INVALIDATED",
      "operation failed due to a previous error during capture"},
-    {CAPTURE_UNMATCHED, "CUDA_ERROR_STREAM_CAPTURE_UNMATCHED", "capture was not initiated in this stream"},
+    {CAPTURE_UNMATCHED, "CUDA_ERROR_STREAM_CAPTURE_UNMATCHED",
+     "capture was not initiated in this stream"},
     {CAPTURE_IMPLICIT, "CUDA_ERROR_STREAM_CAPTURE_IMPLICIT",
      "operation would make the legacy stream depend on a capturing blocking stream"},
     {CAPTURED_EVENT, "CUDA_ERROR_CAPTURED_EVENT",
@@ -229,6 +237,5 @@ void copla_emulator_clear_error() {
     sticky = SUCCESS;
     last_report.clear();
 }
-
 }
 #pragma GCC visibility pop

@@ -14,9 +14,10 @@ static thread_local Order order;
 
 // Until a thread sets its own: COPLA_EMULATOR_ORDER (0, 1, 2) and COPLA_EMULATOR_SEED.
 static Order current_order() {
-    if (order_is_set) return order;
-    return {static_cast<Order::Mode>(setting("COPLA_EMULATOR_ORDER", Order::FORWARD)),
-            setting("COPLA_EMULATOR_SEED", 1)};
+    static const Order otherwise{
+        static_cast<Order::Mode>(setting("COPLA_EMULATOR_ORDER", Order::FORWARD)),
+        setting("COPLA_EMULATOR_SEED", 1)};
+    return order_is_set ? order : otherwise;
 }
 
 // Arguments as they were at the launch: the caller's may be gone when the work is run.
@@ -36,7 +37,8 @@ struct Arguments {
     }
 };
 
-static Result check_launch(const Function& function, Index grid, Index size, unsigned shared_bytes) {
+static Result check_launch(const Function& function, Index grid, Index size,
+                           unsigned shared_bytes) {
     constexpr unsigned MOST_ROWS = 65535, MOST_DEPTH = 64;
     std::string wrong;
     Result result = INVALID_VALUE;
@@ -55,6 +57,9 @@ static Result check_launch(const Function& function, Index grid, Index size, uns
     report("kernel " + function.name + ": " + wrong);
     return result;
 }
+
+using EventHandle = std::shared_ptr<Event>;
+static EventHandle event_of(void* handle) { return *static_cast<EventHandle*>(handle); }
 
 static double seconds() {
     const auto now = std::chrono::steady_clock::now().time_since_epoch();
@@ -117,9 +122,9 @@ int cuFuncSetAttribute(void* function, int which, int value) {
     return SUCCESS;
 }
 
-int cuLaunchKernel(void* handle, unsigned grid_x, unsigned grid_y, unsigned grid_z, unsigned block_x,
-                   unsigned block_y, unsigned block_z, unsigned shared_bytes, void* stream,
-                   void** arguments, void**) {
+int cuLaunchKernel(void* handle, unsigned grid_x, unsigned grid_y, unsigned grid_z,
+                   unsigned block_x, unsigned block_y, unsigned block_z, unsigned shared_bytes,
+                   void* stream, void** arguments, void**) {
     const Call call;
     if (!call) return call.result;
     const Function& function = *static_cast<Function*>(handle);
@@ -128,8 +133,8 @@ int cuLaunchKernel(void* handle, unsigned grid_x, unsigned grid_y, unsigned grid
     auto copies = std::make_shared<Arguments>(function, arguments);
     return submit(stream, [=, &function] {
         std::vector<void*> pointers = copies->pointers();
-        const Launch launch{function.name.c_str(), function.invoke, grid, size, shared_bytes,
-                            function.checked, pointers.data()};
+        const Launch launch{function.name.c_str(), function.invoke,  grid,           size,
+                            shared_bytes,          function.checked, pointers.data()};
         return run(launch, current_order());
     });
 }
@@ -149,7 +154,9 @@ int cuStreamCreate(void** stream, unsigned) {
     return SUCCESS;
 }
 
-int cuStreamCreateWithPriority(void** stream, unsigned flags, int) { return cuStreamCreate(stream, flags); }
+int cuStreamCreateWithPriority(void** stream, unsigned flags, int) {
+    return cuStreamCreate(stream, flags);
+}
 
 int cuStreamDestroy_v2(void* stream) {
     const Call call;
@@ -176,22 +183,20 @@ int cuStreamWaitEvent(void*, void*, unsigned) {
 int cuEventCreate(void** event, unsigned) {
     const Call call;
     if (!call) return call.result;
-    *event = new Event;
+    *event = new EventHandle(std::make_shared<Event>());
     return SUCCESS;
 }
 
 int cuEventDestroy_v2(void* event) {
     const Call call;
-    if (call.result == INVALID_CONTEXT) return call.result;
-    finish_queue();
-    delete static_cast<Event*>(event);
+    delete static_cast<EventHandle*>(event);
     return call.result;
 }
 
 int cuEventRecord(void* handle, void* stream) {
     const Call call;
     if (!call) return call.result;
-    Event* event = static_cast<Event*>(handle);
+    EventHandle event = event_of(handle);
     event->captured = is_capturing(stream);
     if (!event->captured) event->pending++;
     return submit(stream, [=] {
@@ -204,15 +209,15 @@ int cuEventRecord(void* handle, void* stream) {
 int cuEventSynchronize(void* event) {
     const Call call;
     if (!call) return call.result;
-    return static_cast<Event*>(event)->captured ? CAPTURED_EVENT : finish_queue();
+    return event_of(event)->captured ? CAPTURED_EVENT : finish_queue();
 }
 
 // The card works on while it is asked.
 int cuEventQuery(void* event) {
     const Call call;
     if (!call) return call.result;
-    if (static_cast<Event*>(event)->captured) return CAPTURED_EVENT;
-    if (!static_cast<Event*>(event)->pending) return SUCCESS;
+    if (event_of(event)->captured) return CAPTURED_EVENT;
+    if (!event_of(event)->pending) return SUCCESS;
     run_one();
     return sticky ? sticky : NOT_READY;
 }
@@ -220,9 +225,9 @@ int cuEventQuery(void* event) {
 int cuEventElapsedTime_v2(float* milliseconds, void* begin, void* end) {
     const Call call;
     if (!call) return call.result;
-    const Event &first = *static_cast<Event*>(begin), &second = *static_cast<Event*>(end);
-    if (first.pending || second.pending) return NOT_READY;
-    *milliseconds = static_cast<float>((second.seconds - first.seconds) * 1e3);
+    const EventHandle first = event_of(begin), second = event_of(end);
+    if (first->pending || second->pending) return NOT_READY;
+    *milliseconds = static_cast<float>((second->seconds - first->seconds) * 1e3);
     return SUCCESS;
 }
 int cuEventElapsedTime(float* milliseconds, void* begin, void* end) {
@@ -276,6 +281,5 @@ int cuGraphExecDestroy(void* executable) {
     delete static_cast<Graph*>(executable);
     return SUCCESS;
 }
-
 }
 #pragma GCC visibility pop

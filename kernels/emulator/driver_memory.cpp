@@ -35,16 +35,17 @@ static Result allocate(uintptr_t* address, size_t bytes) {
     if (const Result refused = refuse_in_capture()) return refused;
     if (bytes == 0) return INVALID_VALUE;
     *address = memory.allocate(bytes);
+    if (!*address && finish_queue() == SUCCESS) *address = memory.allocate(bytes);
     return *address ? SUCCESS : OUT_OF_MEMORY;
 }
 
-// The work still queued may use it, so it comes first, as the card lets it.
-static Result release(uintptr_t address) {
+// In its turn: work that was submitted before may still use it.
+static Result release(uintptr_t address, void* stream) {
     const Call call;
     if (!call) return call.result;
     if (const Result refused = refuse_in_capture()) return refused;
-    if (const Result failed = finish_queue()) return failed;
-    return address == 0 || memory.release(address) ? SUCCESS : INVALID_VALUE;
+    if (address == 0) return SUCCESS;
+    return submit(stream, [=] { return memory.release(address) ? SUCCESS : INVALID_VALUE; });
 }
 
 template <class T> static Result fill(uintptr_t address, T value, size_t count, void* stream) {
@@ -61,8 +62,8 @@ template <class T> static Result fill(uintptr_t address, T value, size_t count, 
     });
 }
 
-// Pageable memory is read at once, pinned memory when the stream comes to it: a program that changes
-// it too early is found out by COPLA_EMULATOR_LAZY.
+// Pageable memory is read at once, pinned memory when the stream comes to it: a program that
+// changes it too early is found out by COPLA_EMULATOR_LAZY.
 static Result copy_to_device(uintptr_t to, const void* from, size_t bytes, void* stream) {
     const Call call;
     if (!call) return call.result;
@@ -134,8 +135,17 @@ int cuMemGetInfo_v2(size_t* free, size_t* total) {
 
 int cuMemAlloc_v2(uintptr_t* address, size_t bytes) { return allocate(address, bytes); }
 int cuMemAllocAsync(uintptr_t* address, size_t bytes, void*) { return allocate(address, bytes); }
-int cuMemFree_v2(uintptr_t address) { return release(address); }
-int cuMemFreeAsync(uintptr_t address, void*) { return release(address); }
+int cuMemFree_v2(uintptr_t address) { return and_wait(release(address, nullptr)); }
+int cuMemFreeAsync(uintptr_t address, void* stream) { return release(address, stream); }
+
+// Of an allocation, only `bytes` bytes from its begin are valid from here on in the stream, and
+// they are unwritten: for programs that keep freed memory and give it out again themselves.
+int copla_emulator_lend(uintptr_t address, size_t bytes, void* stream) {
+    const Call call;
+    if (!call) return call.result;
+    if (!memory.make_room(address, bytes)) return INVALID_VALUE;
+    return submit(stream, [=] { return memory.lend(address, bytes) ? SUCCESS : INVALID_VALUE; });
+}
 
 int cuMemHostAlloc(void** address, size_t bytes, unsigned) {
     const Call call;
@@ -158,6 +168,9 @@ int cuMemFreeHost(void* address) {
 }
 
 int cuMemsetD8Async(uintptr_t address, unsigned char value, size_t count, void* stream) {
+    return fill(address, value, count, stream);
+}
+int cuMemsetD16Async(uintptr_t address, unsigned short value, size_t count, void* stream) {
     return fill(address, value, count, stream);
 }
 int cuMemsetD32Async(uintptr_t address, unsigned value, size_t count, void* stream) {
@@ -188,6 +201,5 @@ int cuMemcpyDtoH_v2(void* to, uintptr_t from, size_t bytes) {
 int cuMemcpyDtoD_v2(uintptr_t to, uintptr_t from, size_t bytes) {
     return and_wait(copy_on_device(to, from, bytes, nullptr));
 }
-
 }
 #pragma GCC visibility pop

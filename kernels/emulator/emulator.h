@@ -69,7 +69,8 @@ void emulator_trap(Site at);
 void emulator_copy_async(void* to, const void* from, int bytes, int taken, Site at);
 void emulator_copy_async_commit();
 void emulator_copy_async_wait(int groups_left);
-void emulator_load_matrices(unsigned* fragment, const void* row, int count, int transposed, Site at);
+void emulator_load_matrices(unsigned* fragment, const void* row, int count, int transposed,
+                            Site at);
 void emulator_mma_16x8x16(float* sums, const unsigned* a, const unsigned* b, int is_bf16, Site at);
 
 void emulator_register(const char* name, Invoke invoke, const unsigned* sizes, int count,

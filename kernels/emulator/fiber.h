@@ -19,8 +19,8 @@ struct Fiber {
 // The lowest address of `count` stacks side by side, each with a page at its end that faults.
 char* make_stacks(int count);
 
-// Makes `fiber` begin with `entry`, which never returns. `colour` staggers the first addresses, lest
-// all stacks fall into the same sets of the cache.
+// Makes `fiber` begin with `entry`, which never returns. `colour` staggers the first addresses,
+// lest all stacks fall into the same sets of the cache.
 void prepare(Fiber& fiber, void (*entry)(), int colour);
 
 // Saves the running fiber's stack pointer and goes on where `to` stopped.

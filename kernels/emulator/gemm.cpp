@@ -1,5 +1,5 @@
-// A blocked product: both operands are widened to f32 and packed in the order in which an inner loop
-// of 16 × 6 sums, held in twelve vector registers, walks through them.
+// A blocked product: both operands are widened to f32 and packed in the order in which the inner
+// loop walks through them, with 16 × 6 sums in twelve vector registers.
 #include "gemm.h"
 
 #include <algorithm>
@@ -30,18 +30,20 @@ void store(void* matrix, Type type, int64_t at, float x) {
         memcpy(&bits, &x, sizeof bits);
         const bool is_nan = (bits & 0x7fffffffu) > 0x7f800000u;
         const uint32_t rounded = bits + 0x7fffu + (bits >> 16 & 1);
-        static_cast<uint16_t*>(matrix)[at] = static_cast<uint16_t>(is_nan ? bits >> 16 | 0x40 : rounded >> 16);
+        static_cast<uint16_t*>(matrix)[at] =
+            static_cast<uint16_t>(is_nan ? bits >> 16 | 0x40 : rounded >> 16);
     }
 }
 
 typedef float Lanes __attribute__((vector_size(32)));
 constexpr int LANES = 8, TILE_ROWS = 2 * LANES, TILE_COLUMNS = 6;
-constexpr int64_t ROWS = 8 * TILE_ROWS, INNER = 512;  // a packed block of `a` fits in a cache of 256 KiB
+constexpr int64_t ROWS = 8 * TILE_ROWS,
+                  INNER = 512;  // a packed block of `a` fits in a cache of 256 KiB
 
 static int64_t tiles(int64_t length, int64_t tile) { return (length + tile - 1) / tile; }
 
-// Tiles of 16 rows or 6 columns, each with its numbers for one inner index side by side; zeros beyond
-// the end. `at(i, k)` is element i along the tiles.
+// Tiles of 16 rows or 6 columns, each with its numbers for one inner index side by side; zeros
+// beyond the end. `at(i, k)` is element i along the tiles.
 template <int TILE, class At>
 static void pack(std::vector<float>& packed, int64_t length, int64_t inner, At at) {
     packed.resize(static_cast<size_t>(tiles(length, TILE) * TILE * inner));

@@ -14,7 +14,7 @@ bool is_storage_type(int type);
 float load(const void* matrix, Type type, int64_t at);
 void store(void* matrix, Type type, int64_t at, float x);
 
-// One operand: op(matrix), where element (row, column) of the matrix lies at row + column · stride.
+// One operand, op(matrix): element (row, column) of the matrix lies at row + column · stride.
 struct Operand {
     const void* matrix;
     Type type;

@@ -80,28 +80,28 @@ static inline int __all_sync(unsigned mask, int predicate, EMULATOR_AT) {
 // ---- atomics ---------------------------------------------------------------------------------
 
 // One thread runs at a time, so a plain read and write is atomic; the checker is told what it is.
-#define EMULATOR_ATOMIC(name, result)                                                       \
-    template <class T>                                                                      \
-    __attribute__((no_sanitize("thread"), noinline)) static T name(T* address, T value,      \
-                                                                          EMULATOR_AT) {        \
-        emulator::emulator_atomic(address, sizeof(T), at);                                  \
-        const T old = *address;                                                             \
-        *address = result;                                                                  \
-        return old;                                                                         \
+#define EMULATOR_ATOMIC(name, result)                                                   \
+    template <class T>                                                                  \
+    __attribute__((no_sanitize("thread"), noinline)) static T name(T* address, T value, \
+                                                                   EMULATOR_AT) {       \
+        emulator::emulator_atomic(address, sizeof(T), at);                              \
+        const T old = *address;                                                         \
+        *address = result;                                                              \
+        return old;                                                                     \
     }
 EMULATOR_ATOMIC(atomicAdd, old + value)
 EMULATOR_ATOMIC(atomicSub, old - value)
 EMULATOR_ATOMIC(atomicExch, value)
 EMULATOR_ATOMIC(atomicMax, old > value ? old : value)
 EMULATOR_ATOMIC(atomicMin, old < value ? old : value)
-EMULATOR_ATOMIC(atomicAnd, old & value)
+EMULATOR_ATOMIC(atomicAnd, old& value)
 EMULATOR_ATOMIC(atomicOr, old | value)
 EMULATOR_ATOMIC(atomicXor, old ^ value)
 #undef EMULATOR_ATOMIC
 
 template <class T>
-__attribute__((no_sanitize("thread"), noinline)) static T atomicCAS(T* address, T expected,
-                                                                    T value, EMULATOR_AT) {
+__attribute__((no_sanitize("thread"), noinline)) static T atomicCAS(T* address, T expected, T value,
+                                                                    EMULATOR_AT) {
     emulator::emulator_atomic(address, sizeof(T), at);
     const T old = *address;
     if (old == expected) *address = value;
@@ -143,8 +143,8 @@ static inline bool isnan(float x) { return __builtin_isnan(x); }
 static inline bool isinf(float x) { return __builtin_isinf(x); }
 static inline bool isfinite(float x) { return __builtin_isfinite(x); }
 
-#define EMULATOR_EXTREMES(T, greater, less)               \
-    static inline T max(T x, T y) { return greater; }     \
+#define EMULATOR_EXTREMES(T, greater, less)           \
+    static inline T max(T x, T y) { return greater; } \
     static inline T min(T x, T y) { return less; }
 EMULATOR_EXTREMES(float, fmaxf(x, y), fminf(x, y))
 EMULATOR_EXTREMES(int, x > y ? x : y, x < y ? x : y)

@@ -33,23 +33,32 @@ static Status refuse(Status status, const std::string& why) {
 
 static Status check_shape(const char* name, const Matrix& matrix) {
     if (matrix.rows < 0 || matrix.columns < 0 || matrix.stride < std::max<int64_t>(1, matrix.rows))
-        return refuse(STATUS_INVALID_VALUE, format("%s is (%ld, %ld) with leading dimension %ld", name,
-                                                   matrix.rows, matrix.columns, matrix.stride));
+        return refuse(STATUS_INVALID_VALUE,
+                      format("%s is (%ld, %ld) with leading dimension %ld", name, matrix.rows,
+                             matrix.columns, matrix.stride));
     return STATUS_SUCCESS;
 }
 
 static Status check_epilogue(const Matmul& m) {
     switch (m.epilogue) {
         case DEFAULT: return STATUS_SUCCESS;
-        case BIAS: case GELU: case GELU | BIAS: case GELU | AUXILIARY: case GELU | AUXILIARY | BIAS:
-        case GELU_GRADIENT | AUXILIARY: case GELU_GRADIENT | AUXILIARY | BIAS_GRADIENT:
-        case SUMS_OF_A: case SUMS_OF_B: break;
+        case BIAS:
+        case GELU:
+        case GELU | BIAS:
+        case GELU | AUXILIARY:
+        case GELU | AUXILIARY | BIAS:
+        case GELU_GRADIENT | AUXILIARY:
+        case GELU_GRADIENT | AUXILIARY | BIAS_GRADIENT:
+        case SUMS_OF_A:
+        case SUMS_OF_B: break;
         default: return refuse(STATUS_NOT_SUPPORTED, format("epilogue %d", m.epilogue));
     }
     if (m.batches > 1) return refuse(STATUS_NOT_SUPPORTED, "an epilogue of many batches");
     if (m.epilogue & AUXILIARY && m.auxiliary_stride % 8)
-        return refuse(STATUS_NOT_SUPPORTED, "the auxiliary matrix's stride must be a multiple of 8");
-    return m.epilogue & AUXILIARY ? check_shape("the auxiliary matrix", auxiliary_of(m)) : STATUS_SUCCESS;
+        return refuse(STATUS_NOT_SUPPORTED,
+                      "the auxiliary matrix's stride must be a multiple of 8");
+    return m.epilogue & AUXILIARY ? check_shape("the auxiliary matrix", auxiliary_of(m))
+                                  : STATUS_SUCCESS;
 }
 
 Status check_description(const Matmul& m) {
@@ -57,7 +66,8 @@ Status check_description(const Matmul& m) {
     if (m.b.type != type || m.c.type != m.d.type || (m.d.type != type && m.d.type != F32))
         return refuse(STATUS_NOT_SUPPORTED, format("types %d · %d → %d", type, m.b.type, m.d.type));
     if (type == BF16 && capability() < 80)
-        return refuse(STATUS_NOT_SUPPORTED, format("bf16 needs sm_80, this is sm_%d", capability()));
+        return refuse(STATUS_NOT_SUPPORTED,
+                      format("bf16 needs sm_80, this is sm_%d", capability()));
     const int64_t rows = m.transpose_a ? m.a.columns : m.a.rows;
     const int64_t columns = m.transpose_b ? m.b.rows : m.b.columns;
     const int64_t inner = m.transpose_b ? m.b.columns : m.b.rows;
@@ -83,8 +93,8 @@ static size_t bytes_of(const Matrix& matrix, int64_t batches) {
 static Status check_memory(const char* name, const Matrix& matrix, int64_t batches) {
     const size_t bytes = bytes_of(matrix, batches);
     if (bytes && !is_allocated(matrix.data, bytes))
-        return refuse(STATUS_EXECUTION_FAILED,
-                      format("%s, %zu bytes at %p, lies in no allocation", name, bytes, matrix.data));
+        return refuse(STATUS_EXECUTION_FAILED, format("%s, %zu bytes at %p, lies in no allocation",
+                                                      name, bytes, matrix.data));
     if (reinterpret_cast<uintptr_t>(matrix.data) % size_of(matrix.type))
         return refuse(STATUS_INVALID_VALUE, format("%s is misaligned", name));
     return STATUS_SUCCESS;
@@ -99,7 +109,8 @@ static Status check_memory(const Matmul& m) {
         const int64_t length = m.epilogue == SUMS_OF_B ? m.d.columns : m.d.rows;
         status = check_memory("the bias", {m.bias, m.bias_type, length, 1, length, 0}, 1);
     }
-    if (!status && m.epilogue & AUXILIARY) status = check_memory("the auxiliary matrix", auxiliary_of(m), 1);
+    if (!status && m.epilogue & AUXILIARY)
+        status = check_memory("the auxiliary matrix", auxiliary_of(m), 1);
     return status;
 }
 
@@ -107,7 +118,9 @@ static Status check_memory(const Matmul& m) {
 
 static const float SLOPE = 0.7978845608f, CUBIC = 0.044715f;  // sqrt(2 / π); GELU by its tanh form
 
-static float gelu(float x) { return 0.5f * x * (1.0f + std::tanh(SLOPE * (x + CUBIC * x * x * x))); }
+static float gelu(float x) {
+    return 0.5f * x * (1.0f + std::tanh(SLOPE * (x + CUBIC * x * x * x)));
+}
 
 static float gelu_derivative(float x) {
     const float t = std::tanh(SLOPE * (x + CUBIC * x * x * x));
@@ -164,7 +177,8 @@ static void run_batch(const Matmul& m, int64_t batch) {
         std::vector<float> sums(static_cast<size_t>(of_a ? rows : m.d.columns));
         for (int64_t k = 0; k < inner; k++)
             for (size_t i = 0; i < sums.size(); i++)
-                sums[i] += of_a ? a.at(static_cast<int64_t>(i), k) : b.at(k, static_cast<int64_t>(i));
+                sums[i] +=
+                    of_a ? a.at(static_cast<int64_t>(i), k) : b.at(k, static_cast<int64_t>(i));
         store_bias(m, sums);
     }
 }

@@ -14,7 +14,8 @@ enum Status : int {
 };
 const char* status_name(int status);
 
-// By columns: element (row, column) lies at row + column · stride. Batches lie `batch` elements apart.
+// By columns: element (row, column) lies at row + column · stride. Batches lie `batch` elements
+// apart.
 struct Matrix {
     const void* data;
     Type type;
@@ -24,7 +25,7 @@ struct Matrix {
 // cublasLtEpilogue_t is made of these bits.
 enum Epilogue : int {
     DEFAULT = 1,
-    BIAS = 4,           // adds bias[row]
+    BIAS = 4,            // adds bias[row]
     BIAS_GRADIENT = 16,  // bias[row] = the sum of the result's row
     GELU = 32,
     GELU_GRADIENT = 64,  // times the derivative of GELU at `auxiliary`

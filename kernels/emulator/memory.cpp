@@ -22,12 +22,17 @@ void unmap(void* address, size_t bytes) {
 }
 
 void Memory::reserve() {
-    void* range = mmap(nullptr, PAGE * PAGES, PROT_NONE,
-                       MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    void* range =
+        mmap(nullptr, PAGE * PAGES, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     owner = static_cast<Region**>(map_lazily(PAGES * sizeof(Region*)));
     if (range == MAP_FAILED || !owner) return;
     base = reinterpret_cast<uintptr_t>(range);
     free_runs[0] = PAGES;
+}
+
+static void set_length(Region& region, size_t bytes) {
+    region.end = region.begin + bytes;
+    region.name = format("an allocation of %zu bytes", bytes);
 }
 
 size_t Memory::total() const { return setting("COPLA_EMULATOR_MEMORY", uint64_t{8} << 30); }
@@ -46,8 +51,8 @@ uintptr_t Memory::allocate(size_t bytes) {
 
         Region* region = new Region;
         region->begin = base + first * PAGE;
-        region->end = region->begin + bytes;
-        region->name = format("an allocation of %zu bytes", bytes);
+        region->room = bytes;
+        set_length(*region, bytes);
         for (size_t page = first; page < first + pages - 1; page++) owner[page] = region;
         memset(address, 0xff, bytes);
         used += bytes;
@@ -59,7 +64,7 @@ uintptr_t Memory::allocate(size_t bytes) {
 bool Memory::release(uintptr_t address) {
     Region* region = find(address);
     if (!region || region->begin != address) return false;
-    const size_t bytes = region->end - region->begin, pages = (bytes + PAGE - 1) / PAGE + 1;
+    const size_t bytes = region->room, pages = (bytes + PAGE - 1) / PAGE + 1;
     size_t first = (address - base) / PAGE, length = pages;
     memset(&owner[first], 0, (pages - 1) * sizeof owner[0]);
     // Mapped anew: the pages go back to the system, and a late access is caught.
@@ -86,6 +91,22 @@ bool Memory::release(uintptr_t address) {
     return true;
 }
 
+bool Memory::lend(uintptr_t address, size_t bytes) {
+    Region* region = find(address);
+    if (!region || region->begin != address || bytes > region->room) return false;
+    forget_cells(*region);
+    set_length(*region, bytes);
+    memset(reinterpret_cast<void*>(address), 0xff, bytes);
+    return true;
+}
+
+bool Memory::make_room(uintptr_t address, size_t bytes) {
+    Region* region = find(address);
+    if (!region || region->begin != address || bytes > region->room) return false;
+    if (address + bytes > region->end) region->end = address + bytes;
+    return true;
+}
+
 Region* Memory::find(uintptr_t address) const {
     const uintptr_t page = (address - base) / PAGE;
     return base && address >= base && page < PAGES ? owner[page] : nullptr;
@@ -99,9 +120,8 @@ bool Memory::holds(uintptr_t address, size_t bytes) const {
 void Memory::mark_written(uintptr_t address, size_t bytes) {
     Region* region = find(address);
     if (!region || bytes == 0) return;
-    const size_t cells = (region->end - region->begin) / CELL_BYTES + 1;
     if (!region->written) {
-        region->written = static_cast<unsigned char*>(map_lazily(cells / 8 + 1));
+        region->written = static_cast<unsigned char*>(map_lazily(cells_of(*region) / 8 + 1));
         if (!region->written) return;
     }
     size_t cell = (address - region->begin) / CELL_BYTES;

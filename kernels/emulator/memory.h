@@ -14,8 +14,10 @@ struct Region {
     uintptr_t begin = 0, end = 0;
     bool shared = false;
     std::string name;
-    Cell* cells = nullptr;             // made when first looked at
-    unsigned char* written = nullptr;  // global memory: a bit for two bytes that the host has written
+    size_t room = 0;        // bytes that were allocated; `end` may say that fewer are lent
+    Cell* cells = nullptr;  // made when first looked at
+    // A bit for each cell of global memory that a copy, a fill or a library has written.
+    unsigned char* written = nullptr;
 
     bool holds(uintptr_t address, size_t bytes) const {
         return address >= begin && address <= end && bytes <= end - address;
@@ -27,6 +29,11 @@ public:
     // Fresh memory holds NaN in every float type, so that what reads it shows. 0: no room.
     uintptr_t allocate(size_t bytes);
     bool release(uintptr_t address);
+
+    // Of the allocation that begins there, only so many bytes are valid from now on, and none are
+    // written: what a program's own allocator gives out anew. `make_room` only lets more be valid.
+    bool lend(uintptr_t address, size_t bytes);
+    bool make_room(uintptr_t address, size_t bytes);
 
     // The allocation that the address lies in.
     Region* find(uintptr_t address) const;

@@ -3,7 +3,9 @@
 #include "module.h"
 
 #include <algorithm>
+#include <cstdlib>
 #include <cstring>
+#include <cxxabi.h>
 #include <dlfcn.h>
 #include <elf.h>
 #include <link.h>
@@ -25,6 +27,13 @@ static size_t elf_size(const char* image) {
     return header.e_shoff + static_cast<size_t>(header.e_shnum) * header.e_shentsize;
 }
 
+static std::string demangled(const char* name) {
+    char* plain = abi::__cxa_demangle(name, nullptr, nullptr, nullptr);
+    const std::string result = plain ? plain : name;
+    free(plain);
+    return result;
+}
+
 // `__shared__` variables are `static` ones of functions: writable objects with a name "_ZZ...".
 static std::vector<Region> shared_variables(const char* image, uintptr_t base) {
     const auto* header = reinterpret_cast<const Elf64_Ehdr*>(image);
@@ -43,9 +52,10 @@ static std::vector<Region> shared_variables(const char* image, uintptr_t base) {
                 continue;
             Region region;
             region.begin = base + symbol.st_value;
-            region.end = region.begin + symbol.st_size;
+            region.room = symbol.st_size;
+            region.end = region.begin + region.room;
             region.shared = true;
-            region.name = format("shared variable %s", name);
+            region.name = "shared variable " + demangled(name);
             variables.push_back(region);
         }
     }
@@ -100,8 +110,9 @@ Module::~Module() {
 
 using namespace emulator;
 
-extern "C" EMULATOR_API void emulator_register(const char* name, Invoke invoke, const unsigned* sizes,
-                                               int count, int most_threads, int checked) {
+extern "C" EMULATOR_API void emulator_register(const char* name, Invoke invoke,
+                                               const unsigned* sizes, int count, int most_threads,
+                                               int checked) {
     if (!loading) return;
     auto function = std::make_unique<Function>();
     function->name = name;

@@ -25,8 +25,12 @@ enum Result : int {
     COMPILATION = 6,
 };
 const char* const NAMES[] = {
-    "NVRTC_SUCCESS",           "NVRTC_ERROR_OUT_OF_MEMORY",    "NVRTC_ERROR_PROGRAM_CREATION_FAILURE",
-    "NVRTC_ERROR_INVALID_INPUT", "NVRTC_ERROR_INVALID_PROGRAM", "NVRTC_ERROR_INVALID_OPTION",
+    "NVRTC_SUCCESS",
+    "NVRTC_ERROR_OUT_OF_MEMORY",
+    "NVRTC_ERROR_PROGRAM_CREATION_FAILURE",
+    "NVRTC_ERROR_INVALID_INPUT",
+    "NVRTC_ERROR_INVALID_PROGRAM",
+    "NVRTC_ERROR_INVALID_OPTION",
     "NVRTC_ERROR_COMPILATION",
 };
 
@@ -142,8 +146,9 @@ std::string flags_of(const Options& options) {
     std::string flags =
         "-std=c++17 -march=x86-64-v3 -ffp-contract=off -fPIC -fvisibility=hidden -fno-gnu-unique "
         "-fno-strict-aliasing -fno-threadsafe-statics -fno-exceptions -fno-rtti -g1 -w";
-    flags += options.checked ? " -O1 -fsanitize=thread,bounds,alignment,shift,integer-divide-by-zero"
-                             : " -O2";
+    flags += options.checked
+                 ? " -O1 -fsanitize=thread,bounds,alignment,shift,integer-divide-by-zero"
+                 : " -O2";
     return flags + options.arguments;
 }
 
@@ -167,7 +172,8 @@ std::string registrations(const std::string& text) {
         const size_t bound = head.find(bounds);
         if (bound != std::string::npos) {
             size_t end = bound + bounds.size();
-            for (int depth = 1; depth > 0; end++) depth += head[end] == '(' ? 1 : head[end] == ')' ? -1 : 0;
+            for (int depth = 1; depth > 0; end++)
+                depth += head[end] == '(' ? 1 : head[end] == ')' ? -1 : 0;
             threads = head.substr(bound + bounds.size(), end - 1 - bound - bounds.size());
             head = head.substr(head.find_first_not_of(")", end));
         }
@@ -196,7 +202,8 @@ Result compile(Program& program, const Options& options) {
     const std::string compiler = chosen && *chosen ? chosen : "g++", home_folder = home();
     const std::string flags = flags_of(options);
     const std::string in_folder = "cd " + quoted(folder.path) + " && " + compiler + " " + flags;
-    const std::string preprocessed = folder.file("preprocessed.ii"), library = folder.file("library.so");
+    const std::string preprocessed = folder.file("preprocessed.ii"),
+                      library = folder.file("library.so");
 
     written = written && run(in_folder + " -D__CUDACC_RTC__ -I. -I" + quoted(home_folder) +
                                  " -include emulator.h -E -x c++ " + quoted(program.source.name) +
@@ -306,6 +313,5 @@ int nvrtcGetPTXSize(void*, size_t* size) {
     return INVALID_PROGRAM;
 }
 int nvrtcGetPTX(void*, char*) { return INVALID_PROGRAM; }
-
 }
 #pragma GCC visibility pop

@@ -30,7 +30,8 @@ bool is_capturing(void* stream) { return capture.graph && capture.stream == stre
 Result begin_capture(void* stream, int mode) {
     if (capture.graph) return INVALID_VALUE;
     if (!stream) return CAPTURE_UNSUPPORTED;  // the legacy stream cannot be captured
-    capture = {stream, new Graph, static_cast<CaptureMode>(mode), std::this_thread::get_id(), false};
+    capture = {stream, new Graph, static_cast<CaptureMode>(mode), std::this_thread::get_id(),
+               false};
     return SUCCESS;
 }
 
@@ -49,7 +50,8 @@ Result end_capture(void* stream, Graph** graph) {
 
 Result refuse_in_capture() {
     if (!capture.graph || capture.mode == RELAXED) return SUCCESS;
-    if (capture.mode == THREAD_LOCAL && capture.thread != std::this_thread::get_id()) return SUCCESS;
+    if (capture.mode == THREAD_LOCAL && capture.thread != std::this_thread::get_id())
+        return SUCCESS;
     capture.spoiled = true;
     return CAPTURE_UNSUPPORTED;
 }

@@ -15,6 +15,7 @@ struct Graph {
     std::vector<Work> work;
 };
 
+// Held by its handle and by queued work that will record it.
 struct Event {
     double seconds = 0;
     int pending = 0;        // recordings that are still queued

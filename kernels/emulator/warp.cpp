@@ -10,45 +10,53 @@
 
 namespace emulator {
 
-static void close(Gathering& gathering, Warp& warp, unsigned running) {
-    gathering.open = false;
+static void close(Warp& warp, Gathering& gathering, unsigned running) {
+    warp.open &= ~(1u << (&gathering - warp.gatherings));
     if (gathering.finish) gathering.finish(gathering);
     else if (gathering.arrived == warp.living()) checker_synchronises(warp);
     warp.ready |= gathering.arrived & ~running;
+}
+
+// The one under way with this mask, or a new one.
+static Gathering& find_gathering(Warp& warp, unsigned mask, Site at, Gathering::Finish finish) {
+    for (unsigned left = warp.open; left; left &= left - 1) {
+        Gathering& candidate = warp.gatherings[__builtin_ctz(left)];
+        if (candidate.mask != mask && !(candidate.mask & mask)) continue;
+        const bool same_place = candidate.finish == finish && !(candidate.at != at);
+        if (candidate.mask == mask && same_place) return candidate;
+        fault(at,
+              format(
+                  "a warp collective in divergent code: mask 0x%08x here, other lanes are at %s:%d "
+                  "with mask 0x%08x",
+                  mask, candidate.at.file, candidate.at.line, candidate.mask));
+    }
+    const int unused = __builtin_ctz(~warp.open);
+    if (unused >= Warp::MOST_GATHERINGS) fault(at, "too many masks at once");
+    warp.open |= 1u << unused;
+    Gathering& gathering = warp.gatherings[unused];
+    gathering.mask = mask;
+    gathering.arrived = 0;
+    gathering.finish = finish;
+    gathering.at = at;
+    return gathering;
 }
 
 void gather(unsigned mask, Site at, void* argument, Gathering::Finish finish) {
     Warp& warp = block.own_warp();
     const unsigned bit = block.own_bit();
     if (!(mask & bit)) fault(at, format("the calling lane is not in its mask 0x%08x", mask));
-
-    Gathering *gathering = nullptr, *unused = nullptr;
-    for (Gathering& candidate : warp.gatherings) {
-        if (!candidate.open) unused = &candidate;
-        else if (candidate.mask == mask) gathering = &candidate;
-        else if (candidate.mask & mask)
-            fault(at, format("masks overlap: 0x%08x here, 0x%08x at %s:%d", mask, candidate.mask,
-                             candidate.at.file, candidate.at.line));
-    }
-    if (!gathering) {
-        if (!unused) fault(at, "too many masks at once");
-        gathering = unused;
-        *gathering = Gathering{true, mask, 0, finish, at, {}};
-    }
-    if (gathering->finish != finish || gathering->at.line != at.line)
-        fault(at, format("a warp collective in divergent code: other lanes of mask 0x%08x are at %s:%d",
-                         mask, gathering->at.file, gathering->at.line));
-
-    gathering->arrived |= bit;
-    gathering->argument[block.current % WARP] = argument;
-    if (gathering->arrived == (mask & warp.living())) close(*gathering, warp, bit);
+    Gathering& gathering = find_gathering(warp, mask, at, finish);
+    gathering.arrived |= bit;
+    gathering.argument[block.current % WARP] = argument;
+    if (gathering.arrived == (mask & warp.living())) close(warp, gathering, bit);
     else wait(Thread::COLLECTIVE, at);
 }
 
 void close_gatherings(Warp& warp) {
-    for (Gathering& gathering : warp.gatherings)
-        if (gathering.open && gathering.arrived == (gathering.mask & warp.living()))
-            close(gathering, warp, 0);
+    for (unsigned left = warp.open; left; left &= left - 1) {
+        Gathering& gathering = warp.gatherings[__builtin_ctz(left)];
+        if (gathering.arrived == (gathering.mask & warp.living())) close(warp, gathering, 0);
+    }
 }
 
 // Calls `body(lane, argument)` for each lane that takes part.
@@ -67,7 +75,8 @@ struct Shuffle {
 static void finish_shuffle(Gathering& gathering) {
     each<Shuffle>(gathering, [&](int, Shuffle& shuffle) {
         if (!(gathering.arrived >> shuffle.from & 1))
-            fault(gathering.at, format("a shuffle reads lane %d, which takes no part", shuffle.from));
+            fault(gathering.at,
+                  format("a shuffle reads lane %d, which takes no part", shuffle.from));
         shuffle.result = static_cast<Shuffle*>(gathering.argument[shuffle.from])->value;
     });
 }
@@ -107,7 +116,7 @@ static float low(unsigned pair, bool is_bf16) {
 }
 
 struct Product {
-    float* sums;           // 4 of 16 x 8
+    float* sums;            // 4 of 16 x 8
     const unsigned *a, *b;  // 4 pairs of 16 x 16, 2 pairs of 16 x 8
     bool is_bf16;
 };
@@ -196,7 +205,8 @@ EMULATOR_API void emulator_load_matrices(unsigned* fragment, const void* row, in
                                          int transposed, Site at) {
     const int lane = block.current % WARP;
     if (lane < count * 8) {
-        if (reinterpret_cast<uintptr_t>(row) % 16) fault(at, "ldmatrix: a row must be aligned to 16 bytes");
+        if (reinterpret_cast<uintptr_t>(row) % 16)
+            fault(at, "ldmatrix: a row must be aligned to 16 bytes");
         check_access(row, 16, Access::READ, at);
     }
     Matrices matrices{fragment, static_cast<const uint16_t*>(row), count, transposed != 0};
@@ -228,5 +238,4 @@ EMULATOR_API void emulator_copy_async_wait(int groups_left) {
     }
     self.copies.swap(left);
 }
-
 }

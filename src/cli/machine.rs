@@ -19,10 +19,14 @@ pub struct Machine {
     /// The same as --dtype bf16
     #[arg(long, conflicts_with = "dtype")]
     bf16: bool,
+    /// Let matrix products of f32 round their factors to TF32, on cards that are faster so
+    #[arg(long)]
+    tf32: bool,
 }
 
+/// What `--device` says.
 #[derive(Clone, Copy)]
-enum Choice {
+pub enum Choice {
     Auto,
     Cpu,
     Cuda(usize),
@@ -62,26 +66,35 @@ impl Machine {
         }
     }
 
-    /// The device, ready to compute: what CUDA lacks is said here, before any work is done.
+    /// The device, ready to compute.
     pub fn device(&self) -> Result<Device> {
-        match self.device {
+        self.device.open()
+    }
+}
+
+impl Choice {
+    /// The device, ready to compute: what CUDA lacks is said here, before any work is done.
+    pub fn open(self) -> Result<Device> {
+        match self {
             Choice::Cpu => Ok(Device::Cpu),
-            Choice::Cuda(ordinal) => ready(ordinal),
+            Choice::Cuda(ordinal) => self.ready(ordinal),
             Choice::Emulated => {
                 emulator::start(Checks::Off)?;
-                ready(0)
+                self.ready(0)
             }
             // Without a driver or a card nobody misses CUDA; with one, its silence would be a riddle.
             Choice::Auto if cuda::count().unwrap_or(0) == 0 => Ok(Device::Cpu),
-            Choice::Auto => Ok(ready(0).unwrap_or_else(|error: Error| {
+            Choice::Auto => Ok(self.ready(0).unwrap_or_else(|error: Error| {
                 super::note(format_args!("copla: computing on the CPU. {error}"));
                 Device::Cpu
             })),
         }
     }
-}
 
-fn ready(ordinal: usize) -> Result<Device> {
-    cuda::gpu(ordinal)?.check()?;
-    Ok(Device::Cuda(ordinal))
+    fn ready(&self, ordinal: usize) -> Result<Device> {
+        let gpu = cuda::gpu(ordinal)?;
+        gpu.check()?;
+        gpu.allow_tf32(self.tf32);
+        Ok(Device::Cuda(ordinal))
+    }
 }

@@ -1,5 +1,6 @@
 //! The command line: one file per subcommand, which parses, calls the library and prints.
 
+mod doctor;
 mod evaluate;
 mod generate;
 mod inspect;
@@ -31,6 +32,8 @@ enum Command {
     Evaluate(evaluate::Args),
     /// Look inside a model while it reads a text
     Inspect(inspect::Args),
+    /// Say what of this machine copla can use, and whether it computes rightly
+    Doctor(doctor::Args),
 }
 
 impl Command {
@@ -40,6 +43,7 @@ impl Command {
             Command::Generate(args) => generate::run(args),
             Command::Evaluate(args) => evaluate::run(args),
             Command::Inspect(args) => inspect::run(args),
+            Command::Doctor(args) => doctor::run(args),
         }
     }
 }

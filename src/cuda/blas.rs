@@ -62,8 +62,9 @@ unsafe impl Send for Open {}
 // SAFETY: as above.
 unsafe impl Sync for Open {}
 
-/// Bytes that cuBLAS has for itself on a card of this capability, beside what tensors take. They are
-/// NVIDIA's recommendations: 32 MiB for Hopper, less before it.
+/// Bytes that cuBLAS has for itself on a card of this capability, beside what tensors take: for
+/// Hopper what NVIDIA recommends ("cublasSetWorkspace" in the cuBLAS documentation), before it twice
+/// that.
 pub fn workspace_bytes(capability: u32) -> usize {
     if capability >= 90 { 32 << 20 } else { 8 << 20 }
 }
@@ -99,42 +100,39 @@ impl Gpu {
         let size = |n: usize| product.size(n);
         let (m, n, k) = (size(c.rows)?, size(c.cols)?, size(a.cols)?);
         let (lda, ldb) = (size(a.row_stride)?, size(b.row_stride)?);
-        let (ldc, count) = (size(c.row_stride)?, size(*count)?);
+        let (ldc, batch) = (size(c.row_stride)?, size(*count)?);
+        let [dtype_a, dtype_b, dtype_c] = [a, b, c].map(|x| data_type(x.dtype));
+        let [step_a, step_b, step_c] = [a, b, c].map(|x| x.stride as i64);
+        let (alpha, beta) = ((&raw const *alpha).cast(), (&raw const *beta).cast());
+        let (at_a, at_b) = (a.start.0 as *const c_void, b.start.0 as *const c_void);
+        let at_c = c.start.0 as *mut c_void;
+        let (op_a, op_b) = (a.operation(), b.operation());
         let compute = match a.dtype {
             DType::F32 if self.blas.tf32.load(Ordering::Relaxed) => {
                 sys::cublasComputeType_t::CUBLAS_COMPUTE_32F_FAST_TF32
             }
             _ => sys::cublasComputeType_t::CUBLAS_COMPUTE_32F,
         };
+        let algorithm = sys::cublasGemmAlgo_t::CUBLAS_GEMM_DFALT;
         let handle = self.blas()?.handle;
         // SAFETY: the handle is open; the caller answers for the matrices, whose sizes `check` has
         // compared; α and β are read before this returns.
+        #[rustfmt::skip]
         let status = unsafe {
-            sys::cublasGemmStridedBatchedEx(
-                handle,
-                b.operation(),
-                a.operation(),
-                n,
-                m,
-                k,
-                (&raw const *alpha).cast(),
-                b.start.0 as *const c_void,
-                data_type(b.dtype),
-                ldb,
-                b.stride as i64,
-                a.start.0 as *const c_void,
-                data_type(a.dtype),
-                lda,
-                a.stride as i64,
-                (&raw const *beta).cast(),
-                c.start.0 as *mut c_void,
-                data_type(c.dtype),
-                ldc,
-                c.stride as i64,
-                count,
-                compute,
-                sys::cublasGemmAlgo_t::CUBLAS_GEMM_DFALT,
-            )
+            // The batched call has fewer ways to cut one large product.
+            if *count == 1 {
+                sys::cublasGemmEx(
+                    handle, op_b, op_a, n, m, k, alpha,
+                    at_b, dtype_b, ldb, at_a, dtype_a, lda, beta,
+                    at_c, dtype_c, ldc, compute, algorithm,
+                )
+            } else {
+                sys::cublasGemmStridedBatchedEx(
+                    handle, op_b, op_a, n, m, k, alpha,
+                    at_b, dtype_b, ldb, step_b, at_a, dtype_a, lda, step_a, beta,
+                    at_c, dtype_c, ldc, step_c, batch, compute, algorithm,
+                )
+            }
         };
         status.result().map_err(|error| product.refused(error))
     }

@@ -53,6 +53,17 @@ impl Lt {
         })?;
         Ok(Lt { handle, algorithms: Mutex::default() })
     }
+
+    /// What was found when a product of this kind was first asked for.
+    fn algorithm(
+        &self,
+        kind: ProductKind,
+        plan: &Plan,
+        workspace: usize,
+    ) -> Option<sys::cublasLtMatmulAlgo_t> {
+        let mut known = self.algorithms.lock().unwrap_or_else(PoisonError::into_inner);
+        *known.entry(kind).or_insert_with(|| plan.fastest(self, workspace))
+    }
 }
 
 impl Gpu {
@@ -64,7 +75,6 @@ impl Gpu {
     /// As for [`Gpu::gemm`]; and the epilogue's addresses have what it says.
     pub unsafe fn gemm_then(&'static self, product: &Gemm, epilogue: Epilogue) -> Result<bool> {
         let Gemm { alpha, a, b, beta, c, count } = *product;
-        product.check(self)?;
         let oldest = if epilogue.before_gelu.is_some() { 90 } else { 80 };
         let addresses = [a.start, b.start, c.start, epilogue.bias];
         let aligned = |at: Ptr| at.0.is_multiple_of(ALIGNMENT);
@@ -80,6 +90,7 @@ impl Gpu {
         if !suits {
             return Ok(false);
         }
+        product.check(self)?;
         let failed = |error: CublasError| {
             let expected = format!("cublasLt to multiply {}", product.describe());
             Error::new(Kind::Failure, "gemm", expected, error.to_string())
@@ -87,10 +98,9 @@ impl Gpu {
         let (blas, plan) = (self.blas()?, Plan::new(product, epilogue).map_err(failed)?);
         let part = |x: Matrix| (x.rows, x.cols, x.row_stride, x.transposed);
         let kind = ([a, b, c].map(part), a.dtype, epilogue.before_gelu.is_some());
-        let mut known = blas.lt.algorithms.lock().unwrap_or_else(PoisonError::into_inner);
-        let algorithm =
-            *known.entry(kind).or_insert_with(|| plan.algorithm(&blas.lt, blas.workspace.bytes()));
-        let Some(algorithm) = algorithm else { return Ok(false) };
+        let Some(algorithm) = blas.lt.algorithm(kind, &plan, blas.workspace.bytes()) else {
+            return Ok(false);
+        };
         // SAFETY: the plan describes the matrices, for which the caller answers; the workspace is the
         // card's, and its one stream orders all that use it.
         let done = unsafe {
@@ -166,7 +176,7 @@ impl Plan {
     }
 
     /// The algorithm that the library thinks fastest.
-    fn algorithm(&self, lt: &Lt, workspace: usize) -> Option<sys::cublasLtMatmulAlgo_t> {
+    fn fastest(&self, lt: &Lt, workspace: usize) -> Option<sys::cublasLtMatmulAlgo_t> {
         use sys::cublasLtMatmulPreferenceAttributes_t as Attribute;
         let preference = Owned(result::create_matmul_pref().ok()?, result::destroy_matmul_pref);
         // Partial sums stay f32 where a product is split along k.

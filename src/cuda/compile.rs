@@ -16,12 +16,17 @@ const OPTIONS: [&str; 2] = ["--std=c++17", "-default-device"];
 /// The compiled kernels of `module` for a card of this capability.
 pub(super) fn cubin(nvrtc: &Nvrtc, module: &Module, capability: u32) -> Result<Vec<u8>> {
     let mut options: Vec<String> = OPTIONS.map(String::from).into();
-    options.push(format!("--gpu-architecture=sm_{capability}"));
-    options.extend(emulator::compiler_option());
+    // A card runs the code of older ones of its generation, where NVRTC does not know it by name.
+    let target = nvrtc.target(capability).unwrap_or(capability);
+    options.push(format!("--gpu-architecture=sm_{target}"));
+    if emulator::checks_accesses() {
+        // An option of the emulator's NVRTC alone.
+        options.push("--checked".into());
+    }
     let mut hasher = DefaultHasher::new();
     let compiler = (&nvrtc.library.path, nvrtc.library.version);
     (module.source, HEADERS, &options, compiler).hash(&mut hasher);
-    let file = format!("{}-sm_{capability}-{:016x}.cubin", module.name, hasher.finish());
+    let file = format!("{}-sm_{target}-{:016x}.cubin", module.name, hasher.finish());
     // A machine without a place for a cache compiles every time.
     let path = cache_dir().map(|folder| folder.join(file));
     if let Some(cached) = path.as_ref().and_then(|path| std::fs::read(path).ok()) {

@@ -4,9 +4,11 @@
 //! that a card sees. Its NVRTC compiles the very files of `kernels/` for this processor and runs one
 //! fiber per CUDA thread. Built when first asked for, and kept in the cache folder.
 
-use super::gpu::use_libraries;
+use super::gpu::{fault, use_libraries};
+use super::launch::Ptr;
 use super::library::Libraries;
 use crate::error::{Error, Kind, Result};
+use cudarc::driver::sys::{CUresult, CUstream};
 use libloading::{Library, Symbol};
 use std::ffi::{CStr, c_char, c_int};
 use std::fs::File;
@@ -78,10 +80,22 @@ pub struct Emulator {
 
 static STARTED: OnceLock<Emulator> = OnceLock::new();
 
-/// The option of its NVRTC that NVIDIA's does not have.
-pub(super) fn compiler_option() -> Option<String> {
-    let emulator = STARTED.get()?;
-    (emulator.checks == Checks::On).then(|| "--checked".to_string())
+/// Whether this process's CUDA is the emulator with its checks on.
+pub fn checks_accesses() -> bool {
+    STARTED.get().is_some_and(|emulator| emulator.checks == Checks::On)
+}
+
+/// See [`DeviceMemory::lend`](super::DeviceMemory::lend).
+pub(super) fn lend(start: Ptr, bytes: usize, stream: CUstream) -> Result<()> {
+    let Some(emulator) = STARTED.get().filter(|emulator| emulator.checks == Checks::On) else {
+        return Ok(());
+    };
+    type Lend = unsafe extern "C" fn(u64, usize, CUstream) -> CUresult;
+    // SAFETY: driver_memory.cpp has this function with these arguments.
+    let lent = unsafe {
+        emulator.function::<Lend>("lend").map(|lend| lend(start.0, bytes, stream).result())
+    };
+    lent.unwrap_or(Ok(())).map_err(|e| fault("emulator", "memory that can be lent", e))
 }
 
 /// Makes the emulator this process's CUDA and opens it; what the first caller says of checks stands.

@@ -53,8 +53,8 @@ pub fn use_libraries(libraries: Libraries) -> Result<()> {
 }
 
 /// The driver, opened when first asked for.
-pub(super) fn driver() -> Result<&'static Driver> {
-    library::open(LIBRARIES.get_or_init(|| Libraries::Real).clone())
+pub fn driver() -> Result<&'static Driver> {
+    library::open(LIBRARIES.get_or_init(|| Libraries::Real))
 }
 
 /// How many cards there are; an error says what of CUDA is missing.

@@ -46,6 +46,7 @@ pub static MODULES: &[Module] = sources! {
     "layer_norm"
     "layout"
     "linear"
+    "lstm"
     "reduce"
     "sample"
     "softmax"

@@ -14,12 +14,12 @@ use std::collections::BTreeSet;
 use std::ffi::c_int;
 use std::fmt;
 use std::path::{Path, PathBuf};
-use std::sync::Mutex;
+use std::sync::{Mutex, PoisonError};
 
 /// The major versions of CUDA that copla knows, the newest first.
 const MAJORS: [u32; 2] = [13, 12];
 /// The oldest card that CUDA 13 has code for.
-const OLDEST_OF_CUDA_13: u32 = 75;
+pub const OLDEST_OF_CUDA_13: u32 = 75;
 
 /// Which CUDA this process uses. It can be only one: `cudarc` keeps what it has opened.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -61,20 +61,16 @@ pub struct Driver {
     libraries: Libraries,
 }
 
-/// Opens the driver: from then on `cudarc::driver` can be called. The first call that succeeds
-/// decides for the process; asking for other libraries later is an error.
-pub fn open(libraries: Libraries) -> Result<&'static Driver> {
+/// Opens the driver at the first call that succeeds: from then on `cudarc::driver` can be called.
+/// The libraries are those of [`use_libraries`](super::use_libraries).
+pub(super) fn open(libraries: &Libraries) -> Result<&'static Driver> {
     static OPEN: Mutex<Option<&'static Driver>> = Mutex::new(None);
-    let mut open = OPEN.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+    let mut open = OPEN.lock().unwrap_or_else(PoisonError::into_inner);
     match *open {
-        Some(driver) if driver.libraries == libraries => Ok(driver),
-        Some(driver) => {
-            let expected = format!("{}, which this process has opened", driver.libraries);
-            Err(Error::usage("CUDA libraries", expected, libraries.to_string()))
-        }
+        Some(driver) => Ok(driver),
         None => {
-            let library = open_driver(&libraries)?;
-            Ok(open.insert(Box::leak(Box::new(Driver { library, libraries }))))
+            let driver = Driver { library: open_driver(libraries)?, libraries: libraries.clone() };
+            Ok(open.insert(Box::leak(Box::new(driver))))
         }
     }
 }
@@ -124,7 +120,8 @@ impl Driver {
 
     /// The newest CUDA, by its major version, that this driver runs and that has code for the card.
     fn newest(&self, capability: u32) -> u32 {
-        let dropped = capability < OLDEST_OF_CUDA_13;
+        // The emulator plays every card.
+        let dropped = capability < OLDEST_OF_CUDA_13 && self.libraries == Libraries::Real;
         MAJORS
             .into_iter()
             .find(|&major| major <= self.library.version.0 && (major < 13 || !dropped))
@@ -291,7 +288,7 @@ mod tests {
     #[test]
     fn an_emulator_that_is_not_there_is_no_panic() {
         let folder = Libraries::Emulated("/nonexistent".into());
-        let error = open(folder.clone()).unwrap_err().to_string();
+        let error = open_driver(&folder).unwrap_err().to_string();
         assert_eq!(error, "/nonexistent: expected the emulator's driver, found none");
         assert_eq!(compilers(&folder).count(), 0);
     }

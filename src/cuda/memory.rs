@@ -1,5 +1,6 @@
 //! Memory on the card, and the ways to it from the host and back, through pinned pages.
 
+use super::emulator;
 use super::gpu::Gpu;
 use super::launch::Ptr;
 use crate::error::{Error, Kind, Result};
@@ -36,6 +37,14 @@ impl DeviceMemory {
 
     pub fn bytes(&self) -> usize {
         self.bytes
+    }
+
+    /// Tells the emulator that only the first `bytes` are in use from now on, and not yet written: its
+    /// checks then find a step beyond them, or a read of what an earlier user left behind. A card
+    /// learns nothing of it.
+    pub fn lend(&self, bytes: usize) -> Result<()> {
+        self.gpu.bind()?;
+        emulator::lend(self.start, bytes, self.gpu.stream())
     }
 
     /// The memory, leaving none here.

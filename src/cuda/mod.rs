@@ -21,7 +21,7 @@ mod timer;
 pub use blas::{Gemm, Matrix, workspace_bytes};
 pub use blas_lt::Epilogue;
 pub use compile::cache_dir;
-pub use gpu::{Gpu, count, gpu, use_libraries};
+pub use gpu::{Gpu, count, driver, gpu, use_libraries};
 pub use kernels::{HEADERS, MODULES, Module};
 pub use launch::{Argument, Launch, Ptr};
 pub use memory::DeviceMemory;

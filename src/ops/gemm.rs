@@ -276,7 +276,7 @@ mod tests {
                     let twice = product_of.mul_scalar(2.0).unwrap();
                     let expected = twice.add_scalar(beta).unwrap();
                     let what = format!("{ta}·{tb} → {tc}, β = {beta}");
-                    assert_close(&what, &c.cast(DType::F32).unwrap(), &expected, tolerance(tc));
+                    assert_close(&what, &c, &expected, tolerance(tc));
                 }
             }
         });

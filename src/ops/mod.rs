@@ -43,6 +43,7 @@ pub mod index;
 pub mod layer_norm;
 pub mod layout;
 pub mod linear;
+pub mod lstm;
 pub mod matmul;
 pub mod reduce;
 pub mod sample;

@@ -106,7 +106,7 @@ pub type Forward<'a> = &'a dyn Fn(&[Tensor]) -> Result<Tensor>;
 
 /// What `forward` makes of the values, stored as `dtype`, and the gradients of Σ y·dy. The inputs
 /// are parameters, so that they receive gradients.
-fn run(
+pub fn run(
     values: &[Tensor],
     dy: &Tensor,
     dtype: DType,

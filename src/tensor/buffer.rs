@@ -27,9 +27,9 @@ impl Buffer {
         let mut buffer = Self::new(device, dtype, len)?;
         match &mut buffer.allocation {
             Allocation::Cpu(block) => block.bytes_mut().fill(0),
-            // SAFETY: the memory has whole words, as its size is a multiple of ALIGNMENT.
+            // SAFETY: the memory has `len` elements of this size.
             Allocation::Cuda(memory) => unsafe {
-                memory.gpu().fill(memory.start(), 0, 4, memory.bytes() / 4)?
+                memory.gpu().fill(memory.start(), 0, dtype.size(), len)?
             },
             Allocation::Meta(_) => {}
         }

@@ -1,5 +1,7 @@
 //! Where a tensor lives.
 
+use crate::cuda;
+use crate::error::Result;
 use std::fmt;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -10,6 +12,16 @@ pub enum Device {
     Cuda(usize),
     /// Shapes without bytes: the same allocator, forward, backward and optimiser, for planning.
     Meta,
+}
+
+impl Device {
+    /// Waits until all that was asked of the device is done.
+    pub fn synchronize(self) -> Result<()> {
+        match self {
+            Device::Cuda(ordinal) => cuda::gpu(ordinal)?.synchronize(),
+            Device::Cpu | Device::Meta => Ok(()),
+        }
+    }
 }
 
 impl fmt::Display for Device {

@@ -93,7 +93,9 @@ impl Allocation {
                 let pool = pools.entry(n).or_insert(Pool::EMPTY);
                 let fresh = |bytes| DeviceMemory::new(gpu, bytes);
                 let refused = |bytes, in_use| gpu.out_of_memory(bytes, in_use);
-                Ok(Allocation::Cuda(pool.take(rounded, fresh, refused)?))
+                let memory = pool.take(rounded, fresh, refused)?;
+                memory.lend(bytes)?;
+                Ok(Allocation::Cuda(memory))
             }
             Device::Meta => {
                 lock(&META).grow(rounded);

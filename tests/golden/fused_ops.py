@@ -62,6 +62,26 @@ def linear() -> list[Family]:
     return [family]
 
 
+def lstm() -> list[Family]:
+    family = Family("lstm")
+    sizes = {"odd": (3, 7, 5, 11), "one": (1, 1, 1, 1), "long": (2, 33, 3, 8)}  # (batch, time, inputs, hidden)
+    for name, (batch, time, inputs, hidden) in sizes.items():
+        with family.case(name) as case:
+            layer = torch.nn.LSTM(inputs, hidden, batch_first=True, dtype=torch.float64)
+            x = case.normal("x", batch, time, inputs)
+            weights = {
+                parameter: case.normal(parameter, *values.shape, std=0.5)
+                for parameter, values in layer.named_parameters()
+            }
+            # One row for each direction of each layer, of which there is one.
+            state = [case.normal(part, batch, hidden) for part in ("h0", "c0")]
+            rows = tuple(part.unsqueeze(0) for part in state)
+            y, (h, c) = torch.func.functional_call(layer, weights, (x, rows))
+            # After the outputs of all steps, the last state as if it were two steps more.
+            case.output("y", torch.cat([y, h.transpose(0, 1), c.transpose(0, 1)], 1))
+    return [family]
+
+
 def attend(case: Case, qkv: torch.Tensor, first_key: torch.Tensor, scale: float | None, keep_probs: bool) -> None:
     """Masked softmax attention: query i of row b reads keys first_key[b, i] ..= i."""
     batch, time, _, heads, head_dim = qkv.shape

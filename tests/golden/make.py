@@ -19,6 +19,7 @@ OPERATIONS = {
         fused_ops.layer_norm,
         fused_ops.embedding,
         fused_ops.linear,
+        fused_ops.lstm,
         fused_ops.attention,
         fused_ops.cross_entropy,
         fused_ops.adamw,

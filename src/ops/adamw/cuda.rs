@@ -61,7 +61,7 @@ pub(super) fn widen(master: &mut Buffer, params: &Parameters) -> Result<()> {
             .kernel("adamw", format!("adamw_widen_{}", values.dtype()))
             .grid(gpu.blocks(range.len(), THREADS), 1, 1)
             .block(THREADS)
-            .arg(&master.range_mut(range.start, range.len()))
+            .arg(master.range_mut(range.start, range.len()))
             .arg(&values)
             .arg(range.len() as u64);
         // SAFETY: both have the segment's elements, of the types in the name.

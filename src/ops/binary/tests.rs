@@ -40,11 +40,17 @@ fn equals_share_the_gradient_and_nan_shows() {
     // At a tie both one-sided slopes are averaged, as central differences do too.
     let (tie, dy) = (vector(&[2.0, -1.0]), vector(&[1.0, 3.0]));
     for function in [Tensor::maximum, Tensor::minimum] {
+        let both = [tie.clone(), tie.clone()];
+        agree("tie", &both, DType::F32, ELEMENTWISE, &|x| function(&x[0], &x[1]));
         check_finite_differences("tie", std::slice::from_ref(&tie), &dy, &|x| {
             function(&x[0], &tie)
         });
-        let shown = function(&vector(&[f32::NAN, 1.0]), &vector(&[1.0, f32::NAN])).unwrap();
-        assert!(shown.read().unwrap().iter().all(|y| y.is_nan()));
+        on_every_device(|device| {
+            let [a, b] =
+                [[f32::NAN, 1.0], [1.0, f32::NAN]].map(|x| vector(&x).to_device(device).unwrap());
+            let shown = function(&a, &b).unwrap();
+            assert!(shown.read().unwrap().iter().all(|y| y.is_nan()), "on {device}");
+        });
     }
 }
 
@@ -56,20 +62,51 @@ fn an_operand_may_be_both_operands() {
 
 #[test]
 fn two_float_dtypes_give_f32() {
-    let half = vector(&[0.5, 1.5]).cast(DType::F16).unwrap();
-    let brain = vector(&[2.0]).cast(DType::BF16).unwrap();
-    let y = half.mul(&brain).unwrap();
-    assert_eq!((y.dtype(), y.to_vec::<f32>().unwrap()), (DType::F32, vec![1.0, 3.0]));
+    on_every_device(|device| {
+        let on = |x: &[f32], dtype| vector(x).to_device(device).unwrap().cast(dtype).unwrap();
+        let y = on(&[0.5, 1.5], DType::F16).mul(&on(&[2.0], DType::BF16)).unwrap();
+        assert_eq!((y.dtype(), y.to_vec::<f32>().unwrap()), (DType::F32, vec![1.0, 3.0]));
+    });
+}
+
+#[test]
+fn a_card_broadcasts_as_the_cpu_does() {
+    let shapes: [[&[usize]; 2]; 7] = [
+        [&[1], &[1]],
+        [&[769], &[769]],
+        [&[33, 31], &[31]],
+        [&[7, 64], &[7, 1]],
+        [&[5, 1, 31], &[4, 1]],
+        [&[], &[50257]],
+        [&[2, 3, 1, 1, 2, 1], &[1, 1, 3, 2, 1, 9]],
+    ];
+    for (i, [a, b]) in shapes.into_iter().enumerate() {
+        // Divisors away from 0.
+        let b = normal(b, 5).abs().unwrap().add_scalar(0.5).unwrap();
+        let values = [normal(a, 4), b];
+        let dtype = [DType::F32, DType::F16, DType::BF16][i % 3];
+        for (name, function) in ARITHMETIC {
+            let what = format!("{name} of {a:?} and {:?}", values[1].dims());
+            agree(&what, &values, dtype, tolerance(dtype), &|x| function(&x[0], &x[1]));
+        }
+        agree("maximum", &values, dtype, tolerance(dtype), &|x| x[0].maximum(&x[1]));
+        agree("minimum", &values, dtype, tolerance(dtype), &|x| x[0].minimum(&x[1]));
+    }
 }
 
 #[test]
 fn large_broadcasts_are_cut_anywhere() {
-    let (rows, width) = (701, 307);
+    let (rows, width) = (901, 307);
     let a: Vec<f32> = (0..rows * width).map(|i| (i % 8191) as f32).collect();
     let b: Vec<f32> = (0..width).map(|i| i as f32).collect();
-    let y = Tensor::from_slice(&a, &[rows, width], Device::Cpu).unwrap().sub(&vector(&b)).unwrap();
-    let y = y.to_vec::<f32>().unwrap();
-    assert!(y.iter().enumerate().all(|(i, y)| *y == a[i] - b[i % width]));
+    on_every_device(|device| {
+        let (a, b) = (
+            Tensor::from_slice(&a, &[rows, width], device).unwrap(),
+            Tensor::from_slice(&b, &[width], device).unwrap(),
+        );
+        let y = a.sub(&b).unwrap().to_vec::<f32>().unwrap();
+        assert!(y.iter().enumerate().all(|(i, y)| *y == (i % 8191) as f32 - (i % width) as f32));
+    });
 }
 
 #[test]

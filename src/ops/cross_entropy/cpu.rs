@@ -44,7 +44,7 @@ pub(super) fn losses(
     for_rows2((lse, 1), (losses, 1), vocab * COST, |first, lse, losses| {
         for (i, (lse, loss)) in lse.iter_mut().zip(losses).enumerate() {
             let row = &logits[(first + i) * vocab..][..vocab];
-            *lse = vectorized(
+            let (max, log_sum) = vectorized(
                 #[inline(always)]
                 || {
                     let max = simd::max(row);
@@ -54,11 +54,15 @@ pub(super) fn losses(
                             *lane += math::exp(x - max);
                         }
                     }
-                    max + simd::sum(&lanes).ln()
+                    (max, simd::sum(&lanes).ln())
                 },
             );
-            let target = targets[at.start + first + i];
-            *loss = if target == IGNORE { 0.0 } else { *lse - row[target as usize] };
+            *lse = max + log_sum;
+            // Not by way of lse, which large logits leave few digits.
+            *loss = match targets[at.start + first + i] {
+                IGNORE => 0.0,
+                target => (max - row[target as usize]) + log_sum,
+            };
         }
     });
     Ok(())

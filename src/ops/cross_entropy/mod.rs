@@ -140,7 +140,7 @@ impl Op for LinearCrossEntropy {
         let Self { hidden, weight, targets, lse, kept, options } = *self;
         let device = hidden.device();
         let (rows, vocab) = (hidden.dims()[0], weight.dims()[0]);
-        let scale = Scale { dloss, targets: options.targets };
+        let scale = Scale { dloss: dloss.cast(DType::F32)?, targets: options.targets };
         let again = kept.is_none();
         let mut logits = match kept {
             Some(logits) => logits,

@@ -6,8 +6,8 @@ use crate::ops::pointwise::{THREADS, blocks, output};
 use crate::shape::Shape;
 use crate::tensor::ViewMut;
 
-/// The most blocks that a grid has along its second axis.
-const MOST_ROWS: usize = 65_535;
+/// Samples that have blocks of their own, enough to fill any card; these go on to the next ones.
+const ROWS: usize = 1024;
 
 /// x *= factors; see `cpu::apply` for where a number's coordinate is.
 pub(super) fn apply(x: ViewMut, shape: Shape, dropout: Dropout) -> Result<()> {
@@ -15,7 +15,7 @@ pub(super) fn apply(x: ViewMut, shape: Shape, dropout: Dropout) -> Result<()> {
     let gpu = x.gpu()?;
     let launch = gpu
         .kernel("dropout", "dropout_apply")
-        .grid(blocks(gpu, [width, width]), samples.min(MOST_ROWS), 1)
+        .grid(blocks(gpu, [width, width]), samples.min(ROWS), 1)
         .block(THREADS)
         .arg_bytes(&output(&x)?)
         .arg_bytes(&[dropout.key, dropout.rng.attempt])

@@ -1,5 +1,5 @@
 use super::Dropout;
-use crate::ops::testing::check_finite_differences;
+use crate::ops::testing::*;
 use crate::random::Rng;
 use crate::tensor::{Device, Tensor};
 use crate::{DType, Kind};
@@ -37,7 +37,26 @@ fn a_mask_depends_on_seed_site_attempt_and_sample_only() {
 fn backward_draws_the_same_mask() {
     let dropout = Dropout::new(0.4, Rng::new(9), 0).unwrap();
     let dy = Tensor::from_slice(&[0.5f32; 3 * 35], &[3, 35], Device::Cpu).unwrap();
-    check_finite_differences("dropout", &[ones(&[3, 35])], &dy, &|x| x[0].clone().dropout(dropout));
+    let forward = |x: &[Tensor]| x[0].clone().dropout(dropout);
+    check_finite_differences("dropout", &[ones(&[3, 35])], &dy, &forward);
+    agree("dropout", &[ones(&[3, 35])], DType::F32, ELEMENTWISE, &forward);
+}
+
+#[test]
+fn a_card_draws_the_cpus_masks_to_the_bit() {
+    let rng = Rng { attempt: (1 << 40) + 3, first_sample: 70_000, ..Rng::new(6) };
+    for dims in [&[1, 1][..], &[3, 31], &[2, 33], &[5], &[2, 3, 769], &[1030, 2], &[1, 50257]] {
+        for dtype in [DType::F32, DType::F16, DType::BF16] {
+            let x = normal(dims, 8).cast(dtype).unwrap();
+            let bits = |device: Device| -> Vec<u32> {
+                let dropout = Dropout::new(0.3, rng, 17).unwrap();
+                let y = x.to_device(device).unwrap().dropout(dropout).unwrap();
+                y.read().unwrap().iter().map(|y| y.to_bits()).collect()
+            };
+            let expected = bits(Device::Cpu);
+            on_cuda(|device| assert!(bits(device) == expected, "{dims:?} {dtype}"));
+        }
+    }
 }
 
 #[test]

@@ -64,6 +64,41 @@ fn functions_with_a_number_are_right() {
 }
 
 #[test]
+fn every_size_is_filled_the_same_on_a_card() {
+    for n in [1, 31, 33, 769, 50257] {
+        let x = [normal(&[n], n as u64)];
+        for dtype in [DType::F32, DType::F16, DType::BF16] {
+            agree(&format!("silu {n}"), &x, dtype, tolerance(dtype), &|x| x[0].silu());
+        }
+    }
+}
+
+#[test]
+fn a_card_treats_zeros_infinities_and_nan_as_the_cpu_does() {
+    let (inf, tiny) = (f32::INFINITY, f32::MIN_POSITIVE / 8.0);
+    let x = [0.0, -0.0, 1.0, -1.0, tiny, -tiny, 88.0, -88.0, 3e38, -3e38, inf, -inf, f32::NAN];
+    let seed = Tensor::full(1.0, &[x.len()], DType::F32, Device::Cpu).unwrap();
+    let x = Tensor::from_slice(&x, &[x.len()], Device::Cpu).unwrap();
+    let results = |device, function: Function| {
+        let (y, grads) =
+            run(std::slice::from_ref(&x), &seed, DType::F32, device, &|x| function(&x[0]));
+        [y, grads[0].clone()].map(|tensor| tensor.read().unwrap().into_owned())
+    };
+    let power: (&str, Function) = ("pow_scalar", |x| x.pow_scalar(1.5));
+    for (name, function) in ANYWHERE.into_iter().chain(POSITIVE).chain([power]) {
+        let expected = results(Device::Cpu, function);
+        on_cuda(|device| {
+            let found = results(device, function);
+            for (found, expected) in found.iter().flatten().zip(expected.iter().flatten()) {
+                let close = (found - expected).abs() <= 1e-5 + 1.3e-6 * expected.abs();
+                let same = found == expected || (found.is_nan() && expected.is_nan());
+                assert!(close || same, "{name}: {found} for {expected}");
+            }
+        });
+    }
+}
+
+#[test]
 fn the_slope_of_a_constant_power_is_zero_also_at_zero() {
     let zero = Tensor::zeros(&[1], DType::F32, Device::Cpu).unwrap();
     let dy = Tensor::full(1.0, &[1], DType::F32, Device::Cpu).unwrap();
@@ -72,10 +107,13 @@ fn the_slope_of_a_constant_power_is_zero_also_at_zero() {
 
 #[test]
 fn every_size_is_filled() {
-    for n in [0, 1, 31, 33, 200_003] {
-        let x = Tensor::full(3.0, &[n], DType::F32, Device::Cpu).unwrap();
-        let y = no_grad(|| x.square()).unwrap().to_vec::<f32>().unwrap();
-        assert!(y.len() == n && y.iter().all(|&y| y == 9.0), "{n}");
+    // More at last than the emulated card has threads for at once.
+    for n in [0, 1, 31, 33, 300_007] {
+        on_every_device(|device| {
+            let x = Tensor::full(3.0, &[n], DType::F32, device).unwrap();
+            let y = no_grad(|| x.square()).unwrap().to_vec::<f32>().unwrap();
+            assert!(y.len() == n && y.iter().all(|&y| y == 9.0), "{n} on {device}");
+        });
     }
 }
 

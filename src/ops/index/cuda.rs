@@ -125,22 +125,20 @@ fn add_runs(
     let (gpu, columns) = (dx.gpu()?, outer * inner);
     let places = dy.numel().checked_div(columns).unwrap_or(0);
     let threads = columns.next_multiple_of(32).min(THREADS / 2);
-    let names = [
-        format!("index_add_runs_{}_{}", dx.dtype(), dy.dtype()),
-        format!("index_join_runs_{}", dx.dtype()),
-    ];
-    for (step, name) in names.into_iter().enumerate() {
-        let launch = gpu
-            .kernel("index", name)
+    let launch = |name: String| {
+        gpu.kernel("index", name)
             .grid(places.div_ceil(CHUNK), columns.div_ceil(threads.max(1)).min(65535), 1)
             .block(threads)
             .arg(&dx)
             .arg(&scratch.partial)
-            .arg(&scratch.keys[0]);
-        let launch = if step == 0 { launch.arg(dy) } else { launch };
+            .arg(&scratch.keys[0])
+    };
+    let add = launch(format!("index_add_runs_{}_{}", dx.dtype(), dy.dtype())).arg(dy);
+    let join = launch(format!("index_join_runs_{}", dx.dtype()));
+    for launch in [add, join] {
         let launch = launch.arg(word(n)?).arg(word(places)?).arg(inner as u64).arg(columns as u64);
         // SAFETY: dx is (outer, n, inner), dy (outer, places, inner), `partial` two rows of columns
-        // for each chunk; destinations are compared with n, and only this kernel's block has a run.
+        // for each chunk; destinations are compared with n, and each run is one block's.
         unsafe { launch.run()? };
     }
     Ok(())

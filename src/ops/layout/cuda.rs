@@ -19,7 +19,8 @@ pub(super) fn copy(y: ViewMut, x: &Tensor, walk: &Walk<1>, start: usize) -> Resu
     let mut axes = walk.axes_beside_output();
     let [width, step, _] = axes[0];
     // Where x steps, but lies in one piece along another axis of y.
-    let other = (1..axes.len()).find(|&axis| step > 1 && axes[axis][0] > 1 && axes[axis][1] == 1);
+    let other =
+        (1..axes.len()).find(|&axis| n > 0 && step > 1 && axes[axis][0] > 1 && axes[axis][1] == 1);
     let launch = match other {
         None => over_rows(gpu, "layout", copy_kernel(y.dtype()), [n, walk.width()]),
         Some(axis) => {

@@ -5,8 +5,12 @@ use crate::tensor::{Device, Tensor};
 const DTYPES: [DType; 4] = [DType::F32, DType::F16, DType::BF16, DType::U32];
 
 fn counted(dims: &[usize], dtype: DType) -> Tensor {
+    counted_on(Device::Cpu, dims, dtype)
+}
+
+fn counted_on(device: Device, dims: &[usize], dtype: DType) -> Tensor {
     let values: Vec<u32> = (0..dims.iter().product::<usize>() as u32).collect();
-    Tensor::from_slice(&values, dims, Device::Cpu).unwrap().cast(dtype).unwrap()
+    Tensor::from_slice(&values, dims, device).unwrap().cast(dtype).unwrap()
 }
 
 fn ids(x: &Tensor) -> Vec<u32> {
@@ -30,32 +34,82 @@ fn equals_pytorch() {
 #[test]
 fn elements_of_every_dtype_are_moved() {
     for dtype in DTYPES {
-        let x = counted(&[2, 3, 4], dtype);
-        let moved = x.transpose(0, 2).unwrap();
-        let expected: Vec<u32> = (0..24).map(|i| i % 2 * 12 + i / 2 % 3 * 4 + i / 6).collect();
-        assert_eq!((moved.dims(), ids(&moved)), (&[4, 3, 2][..], expected), "{dtype}");
-        assert_eq!(ids(&x.narrow(1, 1, 1).unwrap()), [4, 5, 6, 7, 16, 17, 18, 19]);
-        let pieces = x.split(2, &[1, 0, 3]).unwrap();
-        assert_eq!(ids(&pieces[0]), [0, 4, 8, 12, 16, 20]);
-        assert_eq!(pieces[1].dims(), [2, 3, 0]);
-        let whole = Tensor::concat(&Vec::from_iter(&pieces), 2).unwrap();
-        assert_eq!((whole.dtype(), ids(&whole)), (dtype, ids(&x)));
-        let wide = x.narrow(2, 3, 1).unwrap().broadcast_to(&[2, 3, 2]).unwrap();
-        assert_eq!(ids(&wide), [3, 3, 7, 7, 11, 11, 15, 15, 19, 19, 23, 23]);
-        let (a, b) = (counted(&[2], dtype), counted(&[2], dtype));
-        assert_eq!(ids(&Tensor::stack(&[&a, &b], 1).unwrap()), [0, 0, 1, 1]);
+        on_every_device(|device| move_elements(device, dtype));
+    }
+}
+
+fn move_elements(device: Device, dtype: DType) {
+    let counted = |dims| counted_on(device, dims, dtype);
+    let x = counted(&[2, 3, 4]);
+    let moved = x.transpose(0, 2).unwrap();
+    let expected: Vec<u32> = (0..24).map(|i| i % 2 * 12 + i / 2 % 3 * 4 + i / 6).collect();
+    assert_eq!((moved.dims(), ids(&moved)), (&[4, 3, 2][..], expected), "{dtype}");
+    assert_eq!(ids(&x.narrow(1, 1, 1).unwrap()), [4, 5, 6, 7, 16, 17, 18, 19]);
+    let pieces = x.split(2, &[1, 0, 3]).unwrap();
+    assert_eq!(ids(&pieces[0]), [0, 4, 8, 12, 16, 20]);
+    assert_eq!(pieces[1].dims(), [2, 3, 0]);
+    let whole = Tensor::concat(&Vec::from_iter(&pieces), 2).unwrap();
+    assert_eq!((whole.dtype(), ids(&whole)), (dtype, ids(&x)));
+    let wide = x.narrow(2, 3, 1).unwrap().broadcast_to(&[2, 3, 2]).unwrap();
+    assert_eq!(ids(&wide), [3, 3, 7, 7, 11, 11, 15, 15, 19, 19, 23, 23]);
+    let (a, b) = (counted(&[2]), counted(&[2]));
+    assert_eq!(ids(&Tensor::stack(&[&a, &b], 1).unwrap()), [0, 0, 1, 1]);
+}
+
+#[test]
+fn a_card_moves_what_the_cpu_moves() {
+    // Tiles that are cut on both sides, alone and in a batch; rows that stay whole; six axes.
+    let cases: [(&[usize], &[usize]); 7] = [
+        (&[1, 769], &[1, 0]),
+        (&[33, 65], &[1, 0]),
+        (&[3, 31, 40], &[0, 2, 1]),
+        (&[3, 31, 40], &[2, 1, 0]),
+        (&[2, 5, 3, 64], &[0, 2, 1, 3]),
+        (&[2, 3, 4, 2, 3, 5], &[5, 3, 1, 0, 2, 4]),
+        (&[2, 3, 4, 2, 3, 5], &[4, 5, 0, 3, 2, 1]),
+    ];
+    for ((dims, axes), dtype) in cases.into_iter().flat_map(|case| DTYPES.map(|t| (case, t))) {
+        let moves = |device: Device| {
+            let x = counted_on(device, dims, dtype);
+            let (last, size) = (dims.len() - 1, dims[dims.len() - 1]);
+            let moved = x.permute(axes).unwrap();
+            let part = x.narrow(last, size / 3, size - size / 2).unwrap();
+            let joined = Tensor::concat(&[&part, &x], last).unwrap();
+            let single = x.narrow(last, size / 2, 1).unwrap();
+            let stretched = single.broadcast_to(dims).unwrap();
+            [moved, part, joined, single, stretched].map(|y| ids(&y))
+        };
+        let expected = moves(Device::Cpu);
+        on_cuda(|device| assert!(moves(device) == expected, "{dims:?} by {axes:?} of {dtype}"));
+    }
+}
+
+#[test]
+fn pieces_of_every_size_write_their_gradients_on_a_card() {
+    for n in [3, 31, 33, 769, 50257] {
+        let x = [normal(&[2, n], 1)];
+        for dtype in [DType::F32, DType::F16, DType::BF16] {
+            agree(&format!("pieces of {n}"), &x, dtype, tolerance(dtype), &|x| {
+                let square = x[0].mul(&x[0])?;
+                let pieces = square.split(1, &[n / 3, n - 2 * (n / 3), n / 3])?;
+                Tensor::concat(&[&pieces[2], &pieces[0], &pieces[1]], 1)
+            });
+        }
     }
 }
 
 #[test]
 fn large_tensors_are_cut_anywhere() {
     let (rows, cols) = (517, 331);
-    let x = counted(&[rows, cols], DType::U32);
-    let moved = ids(&x.transpose(0, 1).unwrap());
-    let expected = |i: usize| (i % rows * cols + i / rows) as u32;
-    assert!(moved.iter().enumerate().all(|(i, x)| *x == expected(i)));
-    let part = ids(&x.narrow(1, 7, 301).unwrap());
-    assert!(part.iter().enumerate().all(|(i, x)| *x as usize == i / 301 * cols + 7 + i % 301));
+    on_every_device(|device| {
+        let x = counted_on(device, &[rows, cols], DType::U32);
+        let moved = ids(&x.transpose(0, 1).unwrap());
+        let expected = |i: usize| (i % rows * cols + i / rows) as u32;
+        assert!(moved.iter().enumerate().all(|(i, x)| *x == expected(i)), "on {device}");
+        let part = ids(&x.narrow(1, 7, 301).unwrap());
+        let expected = |i: usize| (i / 301 * cols + 7 + i % 301) as u32;
+        assert!(part.iter().enumerate().all(|(i, x)| *x == expected(i)), "on {device}");
+    });
 }
 
 #[test]

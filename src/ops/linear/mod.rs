@@ -17,7 +17,7 @@ use super::{expect_dims, expect_float, same_device};
 use crate::dtype::DType;
 use crate::error::{Error, Result};
 use crate::shape::Shape;
-use crate::tensor::{Buffer, Device, Op, Sink, Tensor};
+use crate::tensor::{Buffer, Device, Op, Sink, Tensor, ViewMut};
 
 /// What follows the affine map in the same pass.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -129,7 +129,6 @@ struct Linear {
 impl Op for Linear {
     fn backward(self: Box<Self>, dy: Tensor, to: &mut Sink) -> Result<()> {
         let Self { x, weight, bias, activated } = *self;
-        let device = x.device();
         let du = match activated {
             None => dy,
             Some((u, activation)) => activation_gradient(dy, u, activation)?,
@@ -137,29 +136,44 @@ impl Op for Linear {
         if let Some(bias) = bias
             && let Some((dbias, beta)) = to.slot(2, &bias)?
         {
-            // On every device, so that a plan is one for all.
-            let mut partial = Buffer::new(device, DType::F32, partial_sums(&du))?;
-            match device {
-                Device::Cpu => cpu::add_column_sums(dbias, beta, &du)?,
-                Device::Cuda(_) => cuda::add_column_sums(dbias, partial.view_mut(), beta, &du)?,
-                Device::Meta => {}
-            }
+            add_column_sums(dbias, beta, &du)?;
         }
         if let Some((dx, beta)) = to.slot(0, &x)? {
-            match device {
-                Device::Cpu => cpu::add_dx(dx, beta, &du, &weight)?,
-                Device::Cuda(_) => cuda::add_dx(dx, beta, &du, &weight)?,
-                Device::Meta => {}
-            }
+            add_dx(dx, beta, &du, &weight)?;
         }
         if let Some((dweight, beta)) = to.slot(1, &weight)? {
-            match device {
-                Device::Cpu => cpu::add_dweight(dweight, beta, &du, &x)?,
-                Device::Cuda(_) => cuda::add_dweight(dweight, beta, &du, &x)?,
-                Device::Meta => {}
-            }
+            add_dweight(dweight, beta, &du, &x)?;
         }
         Ok(())
+    }
+}
+
+/// dx = beta·dx + du·W.
+pub(super) fn add_dx(dx: ViewMut, beta: f32, du: &Tensor, weight: &Tensor) -> Result<()> {
+    match du.device() {
+        Device::Cpu => cpu::add_dx(dx, beta, du, weight),
+        Device::Cuda(_) => cuda::add_dx(dx, beta, du, weight),
+        Device::Meta => Ok(()),
+    }
+}
+
+/// dW = beta·dW + duᵀ·x.
+pub(super) fn add_dweight(dweight: ViewMut, beta: f32, du: &Tensor, x: &Tensor) -> Result<()> {
+    match du.device() {
+        Device::Cpu => cpu::add_dweight(dweight, beta, du, x),
+        Device::Cuda(_) => cuda::add_dweight(dweight, beta, du, x),
+        Device::Meta => Ok(()),
+    }
+}
+
+/// sums = beta·sums + Σ_rows x.
+pub(super) fn add_column_sums(sums: ViewMut, beta: f32, x: &Tensor) -> Result<()> {
+    // On every device, so that a plan is one for all.
+    let mut partial = Buffer::new(x.device(), DType::F32, partial_sums(x))?;
+    match x.device() {
+        Device::Cpu => cpu::add_column_sums(sums, beta, x),
+        Device::Cuda(_) => cuda::add_column_sums(sums, partial.view_mut(), beta, x),
+        Device::Meta => Ok(()),
     }
 }
 

@@ -45,15 +45,16 @@ pub(super) fn sum(
 ) -> Result<()> {
     let scale = scale as f32;
     match parts([outer, n, inner]) {
-        1 => launch(&y, x, x.dtype(), [outer, n, inner], 1, scale),
+        1 => sum_parts(&y, x, x.dtype(), [outer, n, inner], 1, scale),
         parts => {
-            launch(&partial.view_mut(), x, x.dtype(), [outer, n, inner], parts, 1.0)?;
-            launch(&y, &*partial, DType::F32, [outer, parts, inner], 1, scale)
+            sum_parts(&partial.view_mut(), x, x.dtype(), [outer, n, inner], parts, 1.0)?;
+            sum_parts(&y, &*partial, DType::F32, [outer, parts, inner], 1, scale)
         }
     }
 }
 
-fn launch(
+/// y [outer, parts, inner] = scale·Σ over each part of the axis of x [outer, n, inner] of this dtype.
+pub(super) fn sum_parts(
     y: &ViewMut,
     x: impl Argument,
     dtype: DType,

@@ -202,25 +202,27 @@ fn draw_by(logits: &Tensor, limit: usize, sampler: &Sampler, uniform: &[u64]) ->
 #[test]
 fn a_kernel_draws_the_tokens_of_the_cpu() {
     // The largest number finds the last token that is kept, in rows that fall its lightest.
-    let uniform = [0, 1 << 62, 1 << 63, 3 << 62, 0xfff << 52, !0 << 11];
-    for (case, n) in [1, 31, 33, 769, 5003].into_iter().enumerate() {
+    let uniform = [0, 1 << 63, 0xfff << 52, !0 << 11];
+    for (case, n) in [1, 33, 769, 5003].into_iter().enumerate() {
         let mut logits: Vec<Vec<f32>> =
             (0..uniform.len()).map(|row| normals((8 * case + row) as u64, n, 3.0)).collect();
-        logits[4..].iter_mut().for_each(|row| row.sort_by(|a, b| b.total_cmp(a)));
+        logits[2..].iter_mut().for_each(|row| row.sort_by(|a, b| b.total_cmp(a)));
         let logits = rows(&logits.concat(), uniform.len(), Device::Cpu);
-        for (temperature, top_k, top_p) in
+        for (i, (temperature, top_k, top_p)) in
             [(1.0, 0, 1.0), (0.7, 40, 1.0), (1.3, 0, 0.9), (0.9, 3, 0.5), (1.0, 600, 0.999)]
+                .into_iter()
+                .enumerate()
         {
             let sampler = Sampler::new(temperature, top_k, top_p).unwrap();
-            for (dtype, limit) in [(DType::F32, n), (DType::F16, n), (DType::BF16, n.div_ceil(2))] {
-                let logits = logits.cast(dtype).unwrap();
-                let expected = draw_by(&logits, limit, &sampler, &uniform);
-                on_cuda(|device| {
-                    let logits = logits.to_device(device).unwrap();
-                    let found = draw_by(&logits, limit, &sampler, &uniform);
-                    assert_eq!(found, expected, "{limit} of {n} in {dtype}, {sampler:?}");
-                });
-            }
+            let dtypes = [(DType::F32, n), (DType::F16, n), (DType::BF16, n.div_ceil(2))];
+            let (dtype, limit) = dtypes[(case + i) % 3];
+            let logits = logits.cast(dtype).unwrap();
+            let expected = draw_by(&logits, limit, &sampler, &uniform);
+            on_cuda(|device| {
+                let logits = logits.to_device(device).unwrap();
+                let found = draw_by(&logits, limit, &sampler, &uniform);
+                assert_eq!(found, expected, "{limit} of {n} in {dtype}, {sampler:?}");
+            });
         }
     }
 }

@@ -68,6 +68,7 @@ impl Machine {
 
     /// The device, ready to compute.
     pub fn device(&self) -> Result<Device> {
+        cuda::allow_tf32(self.tf32);
         self.device.open()
     }
 }
@@ -77,24 +78,22 @@ impl Choice {
     pub fn open(self) -> Result<Device> {
         match self {
             Choice::Cpu => Ok(Device::Cpu),
-            Choice::Cuda(ordinal) => self.ready(ordinal),
+            Choice::Cuda(ordinal) => ready(ordinal),
             Choice::Emulated => {
                 emulator::start(Checks::Off)?;
-                self.ready(0)
+                ready(0)
             }
             // Without a driver or a card nobody misses CUDA; with one, its silence would be a riddle.
             Choice::Auto if cuda::count().unwrap_or(0) == 0 => Ok(Device::Cpu),
-            Choice::Auto => Ok(self.ready(0).unwrap_or_else(|error: Error| {
+            Choice::Auto => Ok(ready(0).unwrap_or_else(|error: Error| {
                 super::note(format_args!("copla: computing on the CPU. {error}"));
                 Device::Cpu
             })),
         }
     }
+}
 
-    fn ready(&self, ordinal: usize) -> Result<Device> {
-        let gpu = cuda::gpu(ordinal)?;
-        gpu.check()?;
-        gpu.allow_tf32(self.tf32);
-        Ok(Device::Cuda(ordinal))
-    }
+fn ready(ordinal: usize) -> Result<Device> {
+    cuda::gpu(ordinal)?.check()?;
+    Ok(Device::Cuda(ordinal))
 }

@@ -42,11 +42,18 @@ pub struct Gemm {
     pub count: usize,
 }
 
+static TF32: AtomicBool = AtomicBool::new(false);
+
+/// Lets products of f32 matrices round their factors to TF32 (10 bits of mantissa) on cards that have
+/// tensor cores for it. Off unless asked for.
+pub fn allow_tf32(allow: bool) {
+    TF32.store(allow, Ordering::Relaxed);
+}
+
 /// cuBLAS on one card.
 #[derive(Default)]
 pub(super) struct Blas {
     open: Mutex<Option<&'static Open>>,
-    tf32: AtomicBool,
 }
 
 /// What is opened when the first product is asked for, and kept.
@@ -70,12 +77,6 @@ pub fn workspace_bytes(capability: u32) -> usize {
 }
 
 impl Gpu {
-    /// Lets products of f32 matrices round their factors to TF32 (10 bits of mantissa) on cards that
-    /// have tensor cores for it. Off unless asked for.
-    pub fn allow_tf32(&self, allow: bool) {
-        self.blas.tf32.store(allow, Ordering::Relaxed);
-    }
-
     /// Whether cuBLAS multiplies matrices of types `a` and `b` into one of type `c` on this card.
     pub fn multiplies(&self, a: DType, b: DType, c: DType) -> bool {
         let known = match a {
@@ -108,7 +109,7 @@ impl Gpu {
         let at_c = c.start.0 as *mut c_void;
         let (op_a, op_b) = (a.operation(), b.operation());
         let compute = match a.dtype {
-            DType::F32 if self.blas.tf32.load(Ordering::Relaxed) => {
+            DType::F32 if TF32.load(Ordering::Relaxed) => {
                 sys::cublasComputeType_t::CUBLAS_COMPUTE_32F_FAST_TF32
             }
             _ => sys::cublasComputeType_t::CUBLAS_COMPUTE_32F,

@@ -18,7 +18,7 @@ pub mod nvrtc;
 mod search;
 mod timer;
 
-pub use blas::{Gemm, Matrix, workspace_bytes};
+pub use blas::{Gemm, Matrix, allow_tf32, workspace_bytes};
 pub use blas_lt::Epilogue;
 pub use compile::cache_dir;
 pub use gpu::{Gpu, count, driver, gpu, use_libraries};

@@ -74,10 +74,8 @@ fn compile_all(nvrtc: &Nvrtc, cards: &[u32]) -> Costs {
             }
         }
     };
-    std::thread::scope(|scope| {
-        scope.spawn(work);
-        scope.spawn(work);
-    });
+    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    std::thread::scope(|scope| (0..threads).for_each(|_| drop(scope.spawn(work))));
     costs.into_inner().unwrap()
 }
 

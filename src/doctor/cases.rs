@@ -60,9 +60,13 @@ pub fn all(seed: u64) -> Vec<Case> {
     products(&mut cases);
     let [rows, width] = [cases.odd(40), cases.odd(300)];
     norms(&mut cases, rows, width);
-    let [batch, time, heads, head_dim] =
-        [cases.odd(3), cases.odd(140), cases.odd(3), cases.odd(80)];
-    attention(&mut cases, [batch, time, heads, head_dim]);
+    // Tensor cores take the even sizes.
+    for head_dim in [cases.odd(80), 64, 128] {
+        let dims = [2, cases.odd(140), 2, head_dim];
+        attention(&mut cases, dims);
+    }
+    let dims = [cases.odd(3), cases.odd(300), cases.odd(3), cases.odd(80)];
+    decoding(&mut cases, dims);
     let [rows, width, vocab] = [cases.odd(40), cases.odd(70), cases.odd(1000)];
     losses(&mut cases, rows, width, vocab);
     let numbers = cases.odd(5000);
@@ -347,22 +351,25 @@ fn norms(cases: &mut Cases, rows: usize, width: usize) {
     });
 }
 
+/// [batch, time, heads, head_dim].
 fn attention(cases: &mut Cases, [batch, time, heads, head_dim]: [usize; 4]) {
     let plain = Attention { scale: 1.0 / (head_dim as f32).sqrt(), alibi: false, dropout: None };
-    let alibi = Attention { alibi: true, ..plain };
-    let packed: &[usize] = &[batch, time, 3, heads, head_dim];
-    let inputs: [(Draw, &[usize]); 2] = [(Draw::Normal, packed), (Draw::FirstKeys, &[batch, time])];
+    let inputs: [(Draw, &[usize]); 2] =
+        [(Draw::Normal, &[batch, time, 3, heads, head_dim]), (Draw::FirstKeys, &[batch, time])];
     cases.graph("attention", "attention", &inputs, move |x| x[0].attention(&x[1], plain));
-    cases.graph("attention", "attention, alibi", &inputs, move |x| x[0].attention(&x[1], alibi));
-    cases.graph("attention", "attention, dropout", &inputs, move |x| {
+    cases.graph("attention", "attention, alibi, dropout", &inputs, move |x| {
         let dropout = Some(Dropout::new(0.1, Rng::new(4), 5)?);
-        x[0].attention(&x[1], Attention { dropout, ..plain })
+        x[0].attention(&x[1], Attention { alibi: true, dropout, ..plain })
     });
     cases.graph("attention", "attention_probs", &inputs, move |x| {
         x[0].detach().attention_probs(&x[1], plain)
     });
+}
+
+fn decoding(cases: &mut Cases, [batch, time, heads, head_dim]: [usize; 4]) {
+    let options = Attention { scale: 0.1, alibi: false, dropout: None };
     let inputs: [(Draw, &[usize]); 4] = [
-        (Draw::Normal, packed),
+        (Draw::Normal, &[batch, time, 3, heads, head_dim]),
         (Draw::FirstKeys, &[batch, time]),
         (Draw::Normal, &[batch, 1, 3, heads, head_dim]),
         (Draw::Ids(time), &[batch, 1]),
@@ -371,8 +378,8 @@ fn attention(cases: &mut Cases, [batch, time, heads, head_dim]: [usize; 4]) {
         let (prompt, next) = (x[0].detach(), x[2].detach());
         let sizes = [batch, heads, time + 1, head_dim];
         let mut cache = KeyValues::new(sizes, prompt.dtype(), prompt.device())?;
-        let first = prompt.cached_attention(&mut cache, &x[1], plain)?;
-        let second = next.cached_attention(&mut cache, &x[3], plain)?;
+        let first = prompt.cached_attention(&mut cache, &x[1], options)?;
+        let second = next.cached_attention(&mut cache, &x[3], options)?;
         Tensor::concat(&[&first, &second], 1)
     });
 }

@@ -7,6 +7,7 @@ mod computation;
 
 use crate::cpu::simd;
 use crate::cuda::{self, Gpu, library};
+use crate::dtype::DType;
 use crate::error::Result;
 use serde::Serialize;
 use std::fmt;
@@ -135,19 +136,23 @@ fn compiler_of_the_emulator() -> Finding {
 
 fn variants(gpu: &Gpu) -> Vec<String> {
     let capability = gpu.capability();
-    let mut variants = vec![match capability {
-        80.. => "products: f32, f16 and bf16 by cuBLAS".to_string(),
-        _ => {
-            "products: f32 and f16 by cuBLAS, bf16 by its f32 (cuBLAS has it from sm_80 on)".into()
+    let mut variants = vec![match gpu.multiplies(DType::BF16, DType::BF16, DType::BF16) {
+        true => "products: f32, f16 and bf16 by cuBLAS".to_string(),
+        false => {
+            "products: f32 and f16 by cuBLAS, which has none in bf16 for this card: those by f32"
+                .into()
         }
     }];
     if capability >= 80 {
         let gelu = if capability >= 90 { " and GELU" } else { "" };
-        variants.push(format!("linear: bias{gelu} within the 16-bit product, by cublasLt"));
+        variants.push(format!("linear: in 16 bits cublasLt adds the bias{gelu} before it stores"));
+        variants.push("attention: f16 and bf16 heads of 64 and 128 by tensor cores".into());
+    } else {
+        variants.push("attention: without tensor cores, which ours asks of sm_80 and newer".into());
     }
     if capability < library::OLDEST_OF_CUDA_13 {
         variants.push(format!(
-            "sm_{capability} needs CUDA 12.x libraries, as CUDA 13 has dropped it; driver branch 580 is its last"
+            "sm_{capability} needs libraries of CUDA 12.x, as 13 has dropped it, and a driver of branch 580 at most"
         ));
     }
     variants

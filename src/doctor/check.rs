@@ -50,7 +50,7 @@ fn compute(case: &Case, device: Device, dtype: DType, timed: bool, row: &mut Row
     let found = numbers(&mut *computation)?;
     let expected = numbers(&mut *case.prepare(Device::Cpu, dtype)?)?;
     (row.error, row.bound) = furthest(&found, &expected, tolerance(case, dtype));
-    if !(row.error <= row.bound) {
+    if row.error > row.bound || row.error.is_nan() {
         row.failure = Some("beyond its bound".into());
     } else if bits(&found) != bits(&numbers(&mut *case.prepare(device, dtype)?)?) {
         row.failure = Some("not the same bits a second time".into());

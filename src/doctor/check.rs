@@ -18,8 +18,8 @@ pub struct Row {
     pub dtype: String,
     /// Of the inputs.
     pub shape: String,
-    /// Where the device came nearest to the bound, or went furthest beyond it: the distance from the
-    /// CPU's number. Of ids it is 0 or 1.
+    /// The largest distance from a number of the CPU, in that result of the operation (its output or
+    /// a gradient) which is furthest off.
     pub error: f64,
     pub bound: f64,
     /// What goes in and what comes out, each counted once, over the time of forward and backward.
@@ -49,9 +49,13 @@ fn compute(case: &Case, device: Device, dtype: DType, timed: bool, row: &mut Row
     let mut computation = case.prepare(device, dtype)?;
     let found = numbers(&mut *computation)?;
     let expected = numbers(&mut *case.prepare(Device::Cpu, dtype)?)?;
-    (row.error, row.bound) = furthest(&found, &expected, tolerance(case, dtype));
-    if row.error > row.bound || row.error.is_nan() {
+    let distance = furthest(&found, &expected, tolerance(case, dtype));
+    (row.error, row.bound) = (distance.largest, distance.bound);
+    if distance.largest > distance.bound {
         row.failure = Some("beyond its bound".into());
+    } else if distance.mean > distance.mean_bound {
+        let Distance { mean, mean_bound, .. } = distance;
+        row.failure = Some(format!("in the mean {mean:.1e} off, bound {mean_bound:.1e}"));
     } else if bits(&found) != bits(&numbers(&mut *case.prepare(device, dtype)?)?) {
         row.failure = Some("not the same bits a second time".into());
     }
@@ -82,13 +86,17 @@ fn bits(numbers: &Numbers) -> Vec<u64> {
     numbers.iter().flat_map(|(numbers, _)| numbers).map(|x| x.to_bits()).collect()
 }
 
-/// |x − expected| ≤ absolute + relative·(|expected| + the root of the mean square of all that was
-/// expected), as numbers near zero are often sums of larger ones.
+/// Of the numbers of one result: the largest error is at most absolute + relative·max|expected|, as
+/// those near zero are often sums of larger ones; and the same holds of the root mean squares, so
+/// that what is wrong in many small numbers does not hide behind a large one.
 #[derive(Clone, Copy)]
 struct Tolerance {
     absolute: f64,
     relative: f64,
 }
+
+/// Ids are whole numbers.
+const SAME: Tolerance = Tolerance { absolute: 0.5, relative: 0.0 };
 
 /// How close two computations come that round at the same places but sum in another order. A run of
 /// training carries its differences on.
@@ -104,27 +112,43 @@ fn tolerance(case: &Case, dtype: DType) -> Tolerance {
     }
 }
 
-/// The error and the bound of that number whose error is the largest share of its bound.
-fn furthest(found: &Numbers, expected: &Numbers, at: Tolerance) -> (f64, f64) {
-    let mut worst = (0.0, 0.0);
-    for ((found, _), (expected, ids)) in found.iter().zip(expected) {
-        if found.len() != expected.len() {
-            return (f64::INFINITY, 0.0);
-        }
-        let finite = expected.iter().filter(|x| x.is_finite());
-        let size = (finite.map(|x| x * x).sum::<f64>() / expected.len() as f64).sqrt();
-        for (&x, &y) in found.iter().zip(expected) {
-            let (error, bound) = match ids {
-                true => (f64::from(u8::from(x != y)), 0.5),
-                false => (distance(x, y), at.absolute + at.relative * (y.abs() + size)),
-            };
-            // Where all is exact, a bound is shown all the same.
-            if worst.1 == 0.0 || error * worst.1 > worst.0 * bound {
-                worst = (error, bound);
-            }
+/// How far apart two results are, and what they are measured by.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+struct Distance {
+    largest: f64,
+    bound: f64,
+    mean: f64,
+    mean_bound: f64,
+}
+
+impl Distance {
+    fn of(found: &[f64], expected: &[f64], at: Tolerance) -> Self {
+        let bound = |size: f64| at.absolute + at.relative * size;
+        let errors = || found.iter().zip(expected).map(|(&x, &y)| distance(x, y));
+        let sizes = || expected.iter().filter(|y| y.is_finite()).map(|y| y.abs());
+        let mean = |squares: f64| (squares / expected.len().max(1) as f64).sqrt();
+        let complete = if found.len() == expected.len() { 0.0 } else { f64::INFINITY };
+        Distance {
+            largest: errors().fold(complete, f64::max),
+            bound: bound(sizes().fold(0.0, f64::max)),
+            mean: mean(errors().map(|error| error * error).sum()),
+            mean_bound: bound(mean(sizes().map(|size| size * size).sum())),
         }
     }
-    worst
+
+    /// Above 1 where a bound does not hold.
+    fn share(self) -> f64 {
+        (self.largest / self.bound).max(self.mean / self.mean_bound)
+    }
+}
+
+/// Of all results that which is the furthest off.
+fn furthest(found: &Numbers, expected: &Numbers, at: Tolerance) -> Distance {
+    let distances = found.iter().zip(expected).map(|((found, _), (expected, ids))| {
+        let at = if *ids { SAME } else { at };
+        Distance::of(found, expected, at)
+    });
+    distances.max_by(|a, b| a.share().total_cmp(&b.share())).unwrap_or_default()
 }
 
 /// Infinite where only one is a number, or infinite.

@@ -32,20 +32,39 @@ fn the_cpu_agrees_with_itself() {
 }
 
 #[test]
-fn a_number_is_as_far_off_as_its_bound_allows() {
+fn the_largest_error_and_the_mean_one_have_their_bounds() {
     let at = Tolerance { absolute: 0.1, relative: 0.01 };
+    let close = |x: f64, y: f64| (x - y).abs() < 1e-9;
+    let distance = Distance::of(&[0.3, 10.0], &[0.0, 10.0], at);
+    assert!(close(distance.largest, 0.3) && close(distance.bound, 0.2), "{distance:?}");
+    assert!(distance.share() > 1.0, "{distance:?}");
+    // 0.19 off everywhere but at one large number: no single error is too large, their mean is.
+    let mut expected = vec![0.0; 100];
+    expected[0] = 10.0;
+    let mut found = vec![0.19; 100];
+    found[0] = 10.0;
+    let distance = Distance::of(&found, &expected, at);
+    assert!(distance.largest < distance.bound && distance.mean > distance.mean_bound);
+    assert!(close(distance.mean_bound, 0.11) && distance.share() > 1.0, "{distance:?}");
+}
+
+#[test]
+fn what_is_no_number_or_not_there_is_infinitely_far_off() {
     let floats = |x: &[f64]| vec![(x.to_vec(), false)];
-    // The root mean square of 0 and 10 is 7.07.
-    let (error, bound) = furthest(&floats(&[0.1, 9.7]), &floats(&[0.0, 10.0]), at);
-    assert!((error - 0.3).abs() < 1e-9 && (bound - 0.2707).abs() < 1e-4, "{error} {bound}");
-    let (error, bound) = furthest(&floats(&[0.3, 9.9]), &floats(&[0.0, 10.0]), at);
-    assert!((error - 0.3).abs() < 1e-9 && (bound - 0.1707).abs() < 1e-4, "{error} {bound}");
-    assert_eq!(furthest(&floats(&[f64::NAN]), &floats(&[1.0]), at).0, f64::INFINITY);
-    assert_eq!(furthest(&floats(&[f64::INFINITY]), &floats(&[f64::INFINITY]), at).0, 0.0);
-    assert_eq!(furthest(&floats(&[1.0]), &floats(&[1.0, 2.0]), at).0, f64::INFINITY);
-    let ids = |x: f64| vec![(vec![x], true)];
-    assert_eq!(furthest(&ids(7.0), &ids(9.0), at), (1.0, 0.5));
-    assert_eq!(furthest(&ids(7.0), &ids(7.0), at).0, 0.0);
+    let largest =
+        |found: &[f64], expected: &[f64]| furthest(&floats(found), &floats(expected), SAME).largest;
+    assert_eq!(largest(&[f64::NAN], &[1.0]), f64::INFINITY);
+    assert_eq!(largest(&[1.0], &[f64::NAN]), f64::INFINITY);
+    assert_eq!(largest(&[1.0], &[1.0, 2.0]), f64::INFINITY);
+    assert_eq!(largest(&[f64::INFINITY, f64::NAN], &[f64::INFINITY, f64::NAN]), 0.0);
+}
+
+#[test]
+fn an_id_is_right_or_wrong() {
+    let ids = |x: f64| vec![(vec![x, 5.0], true)];
+    let at = Tolerance { absolute: 100.0, relative: 1.0 };
+    assert!(furthest(&ids(7.0), &ids(8.0), at).share() > 1.0);
+    assert_eq!(furthest(&ids(7.0), &ids(7.0), at).share(), 0.0);
 }
 
 #[test]

@@ -73,8 +73,8 @@ template <class S> struct BackwardHead : Head<S> {
 // `transformers` where the number of heads is no power of two.
 __device__ __forceinline__ f32 alibi_slope(u32 head, u32 heads) {
     const u32 power = 1u << (31 - __clz((int)heads));
-    const f32 eighths = head < power ? 2.0f * (head + 1) : 2.0f * (head - power) + 1.0f;
-    return exp2f(-4.0f * eighths / power);
+    const f32 halves = head < power ? 2.0f * (head + 1) : 2.0f * (head - power) + 1.0f;
+    return exp2f(-4.0f * halves / power);
 }
 
 // From q·k to a score in base 2, −∞ where the query may not read the key.

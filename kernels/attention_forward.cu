@@ -9,7 +9,8 @@
 // for n = batch·time·heads·head_dim, against 2·time·n multiplications: arithmetic decides. 128
 // threads hold 8 × 4 scores each: twelve 16-byte loads from shared memory feed 128 FMAs, which is
 // what an SM of a P100 (64 FMAs and 128 bytes a clock) can serve with room to spare. Registers: 32
-// scores, 8 rows of 16 bytes and 32 sums per 64 of head_dim, under 168 up to 128: three blocks an SM.
+// scores, 8 rows of 16 bytes and 32 sums per 64 of head_dim; for 256, twice the threads share them.
+// 170 to 242 on sm_60: two blocks an SM, as many as its shared memory holds.
 // Q is staged anew for each key tile (from the L1 or L2 cache), which keeps a block at 28 KiB of
 // shared memory for every head_dim. Blocks with most keys start first.
 #include "attention.cuh"

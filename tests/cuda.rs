@@ -13,7 +13,7 @@ use copla::ops::sample::Sampler;
 use copla::tensor::{memory_stats, reset_peak};
 use copla::text::{Batcher, embedded};
 use copla::train::{Decay, Schedule, Trainer};
-use copla::{DType, Device, Tensor, no_grad};
+use copla::{DType, Device, Parameters, Tensor, no_grad};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -42,8 +42,8 @@ fn tiny() -> Options {
     Options { width: 36, layers: 2, heads: 3, mlp_width: 50, context: 33, dropout, ..sizes }
 }
 
-/// The losses of `steps` updates, and the parameters after them.
-fn train(dtype: DType, device: Device, steps: u64) -> (Vec<f32>, Vec<f32>) {
+/// A trainer of the tiny model for `steps` updates, and what it is trained on.
+fn trainer(dtype: DType, device: Device, steps: u64) -> (Trainer, Batcher) {
     let documents: Vec<Vec<u32>> = embedded()
         .unwrap()
         .iter()
@@ -56,8 +56,18 @@ fn train(dtype: DType, device: Device, steps: u64) -> (Vec<f32>, Vec<f32>) {
     model.initialise(&mut params, 5).unwrap();
     let schedule =
         Schedule { peak: 3e-3, warmup_steps: 2, total_steps: steps, decay: Decay::Cosine };
-    let mut trainer =
-        Trainer::new(Box::new(model), params, AdamW::default(), schedule, 1.0, 5).unwrap();
+    let rule = AdamW::default();
+    (Trainer::new(Box::new(model), params, rule, schedule, 1.0, 5).unwrap(), batches)
+}
+
+fn values(params: &Parameters) -> Vec<f32> {
+    let ids: Vec<_> = params.segments().map(|(param, _)| param).collect();
+    ids.into_iter().flat_map(|param| params.get(param).read().unwrap().to_vec()).collect()
+}
+
+/// The losses of `steps` updates, and the parameters after them.
+fn train(dtype: DType, device: Device, steps: u64) -> (Vec<f32>, Vec<f32>) {
+    let (mut trainer, batches) = trainer(dtype, device, steps);
     let mut losses = Vec::new();
     while trainer.steps() < steps {
         let step = trainer.step(&batches.batch(trainer.attempts())).unwrap();
@@ -65,12 +75,7 @@ fn train(dtype: DType, device: Device, steps: u64) -> (Vec<f32>, Vec<f32>) {
             losses.push(step.loss);
         }
     }
-    let values = trainer
-        .params
-        .segments()
-        .flat_map(|(param, _)| trainer.params.get(param).read().unwrap().to_vec());
-    let values = values.collect();
-    (losses, values)
+    (losses, values(&trainer.params))
 }
 
 #[test]
@@ -100,6 +105,41 @@ fn sixteen_bit_training_tracks_the_cpu() {
             assert!((found - expected).abs() <= bound, "{what}, on the CPU {expected}");
             assert!((found - wide).abs() <= 2.0 * bound, "{what}, in f32 {wide}");
         }
+    }
+}
+
+#[test]
+fn a_step_that_overflows_is_skipped_and_tried_with_half_the_scale() {
+    let cuda = cuda();
+    let devices = cuda.iter().map(|(_one, device)| *device).chain([Device::Cpu]);
+    for device in devices {
+        let (mut trainer, batches) = trainer(DType::F16, device, 3);
+        // A head so large that the gradient of the hidden state times 65,536 is beyond f16.
+        let wide: Vec<_> = (trainer.params.segments())
+            .filter(|(_, segment)| segment.name.ends_with("wte.weight"))
+            .map(|(param, _)| param)
+            .collect();
+        for param in wide {
+            let value: Vec<f32> =
+                trainer.params.get(param).read().unwrap().iter().map(|x| 3e3 * x).collect();
+            trainer.params.set(param, &value).unwrap();
+        }
+        let before = values(&trainer.params);
+        let mut scale = 65_536.0;
+        loop {
+            let step = trainer.step(&batches.batch(trainer.attempts())).unwrap();
+            assert_eq!((step.step, step.loss_scale), (1, scale), "{device}");
+            assert!(step.loss.is_finite());
+            if !step.skipped {
+                break;
+            }
+            assert_eq!(values(&trainer.params), before, "{device}: a skipped step changes nothing");
+            assert_eq!(trainer.steps(), 0);
+            scale *= 0.5;
+        }
+        assert!(scale < 65_536.0 && scale >= 1.0, "{device}: no step was skipped");
+        assert_ne!(values(&trainer.params), before);
+        assert_eq!(trainer.attempts(), 1 + (65_536f32 / scale).log2() as u64);
     }
 }
 

@@ -29,10 +29,8 @@ pub fn run(args: Args) -> Result<()> {
         (_, choice) => Some(choice.open()?),
     };
     let report = doctor::examine();
-    let rows = match device.filter(|_| args.check) {
-        Some(device) => Some((device, check_all(device, &args))),
-        None => None,
-    };
+    let checked = device.filter(|_| args.check);
+    let rows = checked.map(|device| (device, check_all(device, &args)));
     if args.json {
         let checks = rows.as_ref().map(|(_, rows)| rows);
         let text = serde_json::to_string_pretty(&json!({ "machine": report, "check": checks }))

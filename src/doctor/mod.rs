@@ -90,7 +90,7 @@ pub fn examine() -> Report {
         false => Vec::new(),
     };
     // A driver that opens may still refuse to start, for want of a card or of its kernel's half.
-    let started = cuda::count().and_then(|_| driver);
+    let started = cuda::count().and(driver);
     let branch = kernel_driver().map_or(String::new(), |branch| format!(", branch {branch}"));
     Report {
         processor: format!("{} threads, {:?}", rayon::current_num_threads(), simd::level()),

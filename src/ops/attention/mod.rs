@@ -59,8 +59,8 @@ impl Attention {
             return 0.0;
         }
         let power = 1 << heads.ilog2();
-        let eighths = if head < power { 2 * (head + 1) } else { 2 * (head - power) + 1 };
-        (-4.0 * eighths as f32 / power as f32).exp2()
+        let halves = if head < power { 2 * (head + 1) } else { 2 * (head - power) + 1 };
+        (-4.0 * halves as f32 / power as f32).exp2()
     }
 }
 

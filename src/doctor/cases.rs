@@ -67,6 +67,8 @@ pub fn all(seed: u64) -> Vec<Case> {
     }
     let dims = [cases.odd(3), cases.odd(300), cases.odd(3), cases.odd(80)];
     decoding(&mut cases, dims);
+    let dims = [cases.odd(5), cases.odd(9), cases.odd(30), cases.odd(40)];
+    recurrent(&mut cases, dims);
     let [rows, width, vocab] = [cases.odd(40), cases.odd(70), cases.odd(1000)];
     losses(&mut cases, rows, width, vocab);
     let numbers = cases.odd(5000);
@@ -381,6 +383,25 @@ fn decoding(cases: &mut Cases, [batch, time, heads, head_dim]: [usize; 4]) {
         let first = prompt.cached_attention(&mut cache, &x[1], options)?;
         let second = next.cached_attention(&mut cache, &x[3], options)?;
         Tensor::concat(&[&first, &second], 1)
+    });
+}
+
+/// [batch, time, input, hidden].
+fn recurrent(cases: &mut Cases, [batch, time, input, hidden]: [usize; 4]) {
+    let inputs: [(Draw, &[usize]); 7] = [
+        (Draw::Normal, &[batch, time, input]),
+        (Draw::Small, &[4 * hidden, input]),
+        (Draw::Small, &[4 * hidden, hidden]),
+        (Draw::Normal, &[4 * hidden]),
+        (Draw::Normal, &[4 * hidden]),
+        (Draw::Normal, &[batch, hidden]),
+        (Draw::Normal, &[batch, hidden]),
+    ];
+    cases.graph("lstm", "lstm", &inputs, |x| {
+        let cell = x[6].cast(DType::F32)?;
+        let (y, (h, c)) = x[0].lstm(&x[1], &x[2], &x[3], &x[4], &x[5], &cell)?;
+        let last = h.cast(DType::F32)?.add(&c)?.unsqueeze(1)?;
+        Tensor::concat(&[&y.cast(DType::F32)?, &last], 1)
     });
 }
 

@@ -169,16 +169,6 @@ fn ten_steps_of_adamw_are_those_of_torch() {
     FAMILIES.iter().for_each(|family| ten_steps_are_those_of_torch(family));
 }
 
-/// Whether element `i` of so many is the bias of a key. A softmax does not change when a number is
-/// added to all its scores, so its gradient is zero, and AdamW makes whole steps of its rounding.
-fn is_key_bias(name: &str, i: usize, len: usize) -> bool {
-    if name.ends_with("attn.c_attn.bias") {
-        return 3 * i / len == 1;
-    }
-    // BLOOM's six heads take turns.
-    name.ends_with("query_key_value.bias") && 18 * i / len % 3 == 1
-}
-
 fn ten_steps_are_those_of_torch(family: &str) {
     let mut setup = Setup::golden(family);
     let expected = golden(family, "expected_adamw.safetensors");
@@ -201,19 +191,30 @@ fn ten_steps_are_those_of_torch(family: &str) {
     }
     let last = setup.loss().item().unwrap();
     assert!((last - losses[steps]).abs() <= 1e-4, "at the end {} and {last}", losses[steps]);
-    for (name, found) in setup.in_file(|param| setup.params.get(param)) {
-        let found = found.read().unwrap();
+    let gradients = golden(family, "expected_gradients.safetensors");
+    for (name, values) in setup.in_file(|param| setup.params.get(param)) {
+        let found = values.read().unwrap();
         let reference = expected.get(&format!("adamw.params.{name}")).unwrap().to_f32().unwrap();
-        let (keys, others): (Vec<_>, Vec<_>) =
-            (0..found.len()).partition(|&i| is_key_bias(&name, i, found.len()));
+        let gradient = gradients.get(&format!("grad.{name}")).unwrap().to_f32().unwrap();
+        // AdamW makes whole steps of a gradient's sign, which f32 does not know where the gradient is
+        // rounding: as of the bias of keys, since a softmax does not change when all scores grow alike.
+        // (A row of a table that is not read has none at all.)
+        let unread = |i: usize| gradient[i] == 0.0 && values.dims().len() == 2;
+        let is_known = |i: usize| gradient[i].abs() > LEAST_GRADIENT || unread(i);
+        let (known, unknown): (Vec<_>, Vec<_>) = (0..found.len()).partition(|&i| is_known(i));
         let bound = 2.0 * steps as f32 * learning_rate;
-        for i in keys {
-            assert!((found[i] - reference[i]).abs() <= bound, "{name}[{i}]");
+        for &i in &unknown {
+            assert!((found[i] - reference[i]).abs() <= bound, "{family}: {name}[{i}]");
         }
-        let of_others = |x: &[f32]| others.iter().map(|&i| x[i]).collect::<Vec<_>>();
-        assert_values_close(&name, &of_others(&found), &of_others(&reference));
+        let of_known = |x: &[f32]| known.iter().map(|&i| x[i]).collect::<Vec<_>>();
+        assert_values_close(&name, &of_known(&found), &of_known(&reference));
+        let most = if name.ends_with("bias") { found.len() / 3 } else { found.len() / 500 };
+        assert!(unknown.len() <= most, "{family}: {} of {name} are unknown", unknown.len());
     }
 }
+
+/// Where rounding in f32 may be a tenth of a gradient, whose largest element is about 0.1.
+const LEAST_GRADIENT: f32 = 1e-6;
 
 #[test]
 fn an_inspection_is_what_transformers_would_show() {

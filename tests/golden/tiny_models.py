@@ -5,6 +5,8 @@ from pathlib import Path
 import torch
 import torch.nn.functional as F
 from transformers import AutoModelForCausalLM, BloomConfig, GPT2Config, GPTNeoConfig, PreTrainedConfig, PreTrainedModel
+from transformers.models.bloom import modeling_bloom
+from transformers.models.gpt_neo import modeling_gpt_neo
 from transformers.utils.logging import disable_progress_bar
 
 from recorder import generator, save
@@ -14,6 +16,18 @@ PROMPT, NEW_TOKENS = 7, 16
 # Below this gap between the best two logits, greedy text would hang on f32 rounding.
 LEAST_MARGIN = 0.01
 
+
+
+class InFloat64:
+    """`torch`, but for a module that casts to float32 by name: BLOOM its softmax and slopes, GPT-Neo queries and keys."""
+
+    float32 = torch.float64
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(torch, name)
+
+
+modeling_bloom.torch = modeling_gpt_neo.torch = InFloat64()
 
 EMBEDDINGS = {"transformer.wte.weight", "transformer.wpe.weight", "transformer.word_embeddings.weight"}
 NO_END = {"bos_token_id": None, "eos_token_id": None}

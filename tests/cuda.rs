@@ -4,6 +4,7 @@
 use copla::cuda::emulator::{self, Checks};
 use copla::formats::safetensors::Weights;
 use copla::generate::{Settings, generate};
+use copla::inspect::{Depth, inspect};
 use copla::models::decoder::{DropoutShares, Options};
 use copla::models::gpt2::{Gpt2, preset};
 use copla::models::{Input, Model, Use, load};
@@ -156,7 +157,8 @@ fn logits_of(family: &str, device: Device) {
     let expected = Weights::open(&dir.join("expected.safetensors")).unwrap();
     let ids = expected.get("token_ids").unwrap().to_u32().unwrap();
     let reference = expected.get("logits").unwrap().to_f32().unwrap();
-    for (dtype, bound) in [(DType::F32, 1e-4), (DType::F16, 2e-2), (DType::BF16, 0.2)] {
+    // In 16 bits `transformers` itself is up to 0.022 and 0.24 away.
+    for (dtype, bound) in [(DType::F32, 1e-4), (DType::F16, 3e-2), (DType::BF16, 0.25)] {
         let (model, params) = load(&dir, Use::Inference, dtype, device).unwrap();
         let input = Input::rows(&ids, 2, device).unwrap();
         let pass = &mut Pass::new(&params);
@@ -172,8 +174,34 @@ fn logits_of(family: &str, device: Device) {
 }
 
 #[test]
+fn gradients_are_those_of_the_cpu() {
+    let Some((_one, device)) = cuda() else { return };
+    let ids: Vec<u32> = (0..33).map(|i| i * i % 97).collect();
+    for family in FAMILIES {
+        let [here, there] = [Device::Cpu, device].map(|device| {
+            let dir = golden::dir(family);
+            let (model, params) = load(&dir, Use::Training, DType::F32, device).unwrap();
+            inspect(&*model, &params, &ids, Depth::Gradients).unwrap()
+        });
+        assert!((here.loss.unwrap() - there.loss.unwrap()).abs() <= 1e-5, "{family}");
+        assert_eq!(here.gradients.len(), there.gradients.len());
+        for ((name, here), (_, there)) in here.gradients.iter().zip(&there.gradients) {
+            let [here, there] = [here, there].map(|gradient| gradient.read().unwrap());
+            let largest = here.iter().fold(0.0, |most, x| f32::max(most, x.abs()));
+            for (x, y) in here.iter().zip(there.iter()) {
+                assert!((x - y).abs() <= 5e-6 + 1e-5 * largest, "{family}, {name}: {y} for {x}");
+            }
+        }
+    }
+}
+
+#[test]
 fn text_is_that_of_the_cpu() {
     let Some((_one, device)) = cuda() else { return };
+    FAMILIES.iter().for_each(|family| text_of(family, device));
+}
+
+fn text_of(family: &str, device: Device) {
     let prompts = vec![vec![3, 5, 8], vec![13; 7]];
     let samplers = [(0.0, 0, 1.0), (0.9, 0, 1.0), (0.9, 7, 1.0), (0.9, 0, 0.8)];
     for (temperature, top_k, top_p) in samplers {
@@ -186,10 +214,13 @@ fn text_is_that_of_the_cpu() {
         };
         let [here, there] = [Device::Cpu, device].map(|device| {
             let (model, params) =
-                load(&golden::dir("gpt2"), Use::Inference, DType::F32, device).unwrap();
+                load(&golden::dir(family), Use::Inference, DType::F32, device).unwrap();
             generate(&*model, &params, &prompts, &settings, &mut |_, _| Ok(())).unwrap()
         });
-        assert_eq!(here, there, "temperature {temperature}, top-k {top_k}, top-p {top_p}");
+        assert_eq!(
+            here, there,
+            "{family}, temperature {temperature}, top-k {top_k}, top-p {top_p}"
+        );
     }
 }
 

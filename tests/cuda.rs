@@ -16,6 +16,7 @@ use copla::train::{Decay, Schedule, Trainer};
 use copla::{DType, Device, Parameters, Tensor, no_grad};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 /// The CUDA device of these tests, for one of them at a time, as its memory is counted; `None` where
 /// there is neither a card nor a g++ to build the emulator with.
@@ -187,6 +188,15 @@ fn text_is_that_of_the_cpu() {
         });
         assert_eq!(here, there, "temperature {temperature}, top-k {top_k}, top-p {top_p}");
     }
+}
+
+#[test]
+fn a_card_is_timed_by_its_own_events() {
+    let Some((_one, device)) = cuda() else { return };
+    let x = Tensor::full(0.5, &[64, 64], DType::F32, device).unwrap();
+    let start = Instant::now();
+    let time = device.timed(|| x.matmul(&x).map(drop)).unwrap();
+    assert!(time > Duration::ZERO && time <= start.elapsed(), "{time:?}");
 }
 
 #[test]

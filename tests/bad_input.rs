@@ -33,6 +33,8 @@ fn home() -> tempfile::TempDir {
         activation: Activation::GeluTanh,
         eps: 1e-5,
         dropout: DropoutShares::default(),
+        window: None,
+        tied: true,
     };
     let model = Gpt2::new(options, Some(tokenizer.eos())).unwrap();
     let mut params = model.layout().unwrap().build(copla::DType::F32, Device::Cpu).unwrap();
@@ -232,7 +234,7 @@ fn configs_that_cannot_be_are_refused() {
         "\"gpt2\"",
         "\"gpt9\"",
         BAD_DATA,
-        &[file, "model_type: expected gpt2, found \"gpt9\""],
+        &[file, "model_type: expected gpt2, gpt_neo or bloom, found \"gpt9\""],
     );
     config_refused("\"model_type\"", "\"type\"", BAD_DATA, &[file, "`model_type`"]);
     config_refused("{", "", BAD_DATA, &[file, "a JSON object"]);

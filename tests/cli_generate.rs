@@ -26,6 +26,8 @@ fn save_model(dir: &Path) {
         activation: Activation::GeluTanh,
         eps: 1e-5,
         dropout: DropoutShares::default(),
+        window: None,
+        tied: true,
     };
     let model = Gpt2::new(options, Some(tokenizer.eos())).unwrap();
     let layout = model.layout().unwrap();

@@ -14,9 +14,11 @@ use copla::tensor::{memory_stats, reset_peak};
 use copla::text::{Batcher, embedded};
 use copla::train::{Decay, Schedule, Trainer};
 use copla::{DType, Device, Parameters, Tensor, no_grad};
-use std::path::{Path, PathBuf};
+use golden::FAMILIES;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
+
+mod golden;
 
 /// The CUDA device of these tests, for one of them at a time, as its memory is counted; `None` where
 /// there is neither a card nor a g++ to build the emulator with.
@@ -144,18 +146,19 @@ fn a_step_that_overflows_is_skipped_and_tried_with_half_the_scale() {
     }
 }
 
-fn golden() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/gpt2_tiny")
-}
-
 #[test]
 fn logits_are_those_of_transformers() {
     let Some((_one, device)) = cuda() else { return };
-    let expected = Weights::open(&golden().join("expected.safetensors")).unwrap();
+    FAMILIES.iter().for_each(|family| logits_of(family, device));
+}
+
+fn logits_of(family: &str, device: Device) {
+    let dir = golden::dir(family);
+    let expected = Weights::open(&dir.join("expected.safetensors")).unwrap();
     let ids = expected.get("token_ids").unwrap().to_u32().unwrap();
     let reference = expected.get("logits").unwrap().to_f32().unwrap();
     for (dtype, bound) in [(DType::F32, 1e-4), (DType::F16, 2e-2), (DType::BF16, 0.2)] {
-        let (model, params) = load(&golden(), Use::Inference, dtype, device).unwrap();
+        let (model, params) = load(&dir, Use::Inference, dtype, device).unwrap();
         let input = Input::rows(&ids, 2, device).unwrap();
         let pass = &mut Pass::new(&params);
         let logits: Tensor = no_grad(|| {
@@ -164,7 +167,7 @@ fn logits_are_those_of_transformers() {
         });
         assert_eq!(logits.dtype(), DType::F32, "logits of {dtype}");
         for (x, y) in logits.read().unwrap().iter().zip(&reference) {
-            assert!((x - y).abs() <= bound, "{dtype}: {x} for {y}");
+            assert!((x - y).abs() <= bound, "{family}, {dtype}: {x} for {y}");
         }
     }
 }
@@ -183,7 +186,8 @@ fn text_is_that_of_the_cpu() {
             num_return_sequences: 2,
         };
         let [here, there] = [Device::Cpu, device].map(|device| {
-            let (model, params) = load(&golden(), Use::Inference, DType::F32, device).unwrap();
+            let (model, params) =
+                load(&golden::dir("gpt2"), Use::Inference, DType::F32, device).unwrap();
             generate(&*model, &params, &prompts, &settings, &mut |_, _| Ok(())).unwrap()
         });
         assert_eq!(here, there, "temperature {temperature}, top-k {top_k}, top-p {top_p}");

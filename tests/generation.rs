@@ -6,19 +6,17 @@ use copla::models::{self, Input, Model, Use};
 use copla::nn::Pass;
 use copla::ops::sample::Sampler;
 use copla::{DType, Device, Kind, Parameters, Tensor, no_grad};
-use std::path::{Path, PathBuf};
+use golden::FAMILIES;
 
-fn golden() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/gpt2_tiny")
-}
+mod golden;
 
-fn tiny() -> (Box<dyn Model>, Parameters) {
-    models::load(&golden(), Use::Inference, DType::F32, Device::Cpu).unwrap()
+fn tiny(family: &str) -> (Box<dyn Model>, Parameters) {
+    models::load(&golden::dir(family), Use::Inference, DType::F32, Device::Cpu).unwrap()
 }
 
 /// Ids that `transformers` was given or wrote: [rows, time].
-fn expected_ids(key: &str) -> Vec<Vec<u32>> {
-    let bytes = std::fs::read(golden().join("expected.safetensors")).unwrap();
+fn expected_ids(family: &str, key: &str) -> Vec<Vec<u32>> {
+    let bytes = std::fs::read(golden::dir(family).join("expected.safetensors")).unwrap();
     let file = safetensors::SafeTensors::deserialize(&bytes).unwrap();
     let ids = file.tensor(key).unwrap();
     let word = |b: &[u8]| u32::from_le_bytes(b.try_into().unwrap());
@@ -28,7 +26,7 @@ fn expected_ids(key: &str) -> Vec<Vec<u32>> {
 
 /// Prompts of several lengths, and the longest among them not the first.
 fn prompts() -> Vec<Vec<u32>> {
-    let ids = expected_ids("token_ids");
+    let ids = expected_ids("gpt2", "token_ids");
     vec![ids[0][..7].to_vec(), ids[1][..12].to_vec(), ids[0][..1].to_vec(), ids[1][3..8].to_vec()]
 }
 
@@ -44,33 +42,44 @@ fn sampled() -> Settings {
     Settings { sampler: Sampler::new(1.5, 60, 0.98).unwrap(), seed: 7, ..GREEDY }
 }
 
-fn texts(prompts: &[Vec<u32>], settings: &Settings) -> Vec<Generated> {
-    let (model, params) = tiny();
+fn texts(family: &str, prompts: &[Vec<u32>], settings: &Settings) -> Vec<Generated> {
+    let (model, params) = tiny(family);
     generate(&*model, &params, prompts, settings, &mut |_, _| Ok(())).unwrap()
 }
 
+/// What GPT-2 writes.
 fn ids(prompts: &[Vec<u32>], settings: &Settings) -> Vec<Vec<u32>> {
-    texts(prompts, settings).into_iter().map(|text| text.token_ids).collect()
+    ids_of("gpt2", prompts, settings)
+}
+
+fn ids_of(family: &str, prompts: &[Vec<u32>], settings: &Settings) -> Vec<Vec<u32>> {
+    texts(family, prompts, settings).into_iter().map(|text| text.token_ids).collect()
 }
 
 #[test]
 fn greedy_text_is_that_of_transformers() {
-    let prompts: Vec<_> = expected_ids("token_ids").iter().map(|row| row[..7].to_vec()).collect();
-    assert_eq!(ids(&prompts, &GREEDY), expected_ids("greedy"));
+    for family in FAMILIES {
+        let rows = expected_ids(family, "token_ids");
+        let prompts: Vec<_> = rows.iter().map(|row| row[..7].to_vec()).collect();
+        assert_eq!(ids_of(family, &prompts, &GREEDY), expected_ids(family, "greedy"), "{family}");
+    }
 }
 
 #[test]
 fn with_the_cache_it_is_the_text_without() {
-    let (model, params) = tiny();
-    for prompt in prompts() {
-        let mut text = prompt.clone();
-        for _ in 0..GREEDY.max_new_tokens {
-            let logits = all_logits(&*model, &params, &text);
-            let last = logits.chunks_exact(model.vocab_size()).last().unwrap();
-            let best = (0..last.len()).max_by(|&a, &b| last[a].total_cmp(&last[b])).unwrap();
-            text.push(best as u32);
+    for family in FAMILIES {
+        let (model, params) = tiny(family);
+        for prompt in prompts() {
+            let mut text = prompt.clone();
+            for _ in 0..GREEDY.max_new_tokens {
+                let logits = all_logits(&*model, &params, &text);
+                let last = logits.chunks_exact(model.vocab_size()).last().unwrap();
+                let best = (0..last.len()).max_by(|&a, &b| last[a].total_cmp(&last[b])).unwrap();
+                text.push(best as u32);
+            }
+            let cached = ids_of(family, std::slice::from_ref(&prompt), &GREEDY);
+            assert_eq!(cached[0], text[prompt.len()..], "{family}");
         }
-        assert_eq!(ids(std::slice::from_ref(&prompt), &GREEDY)[0], text[prompt.len()..]);
     }
 }
 
@@ -87,17 +96,21 @@ fn all_logits(model: &dyn Model, params: &Parameters, text: &[u32]) -> Vec<f32> 
 
 #[test]
 fn a_batch_is_its_rows_one_by_one() {
-    for settings in [GREEDY, sampled()] {
-        let together = ids(&prompts(), &settings);
+    for (family, settings) in FAMILIES.iter().flat_map(|f| [(f, GREEDY), (f, sampled())]) {
+        let together = ids_of(family, &prompts(), &settings);
         for (prompt, text) in prompts().into_iter().zip(together) {
-            assert_eq!(ids(&[prompt], &settings)[0], text);
+            assert_eq!(ids_of(family, &[prompt], &settings)[0], text, "{family}");
         }
     }
 }
 
 #[test]
 fn the_logits_of_padded_rows_are_those_of_the_rows_alone() {
-    let (model, params) = tiny();
+    FAMILIES.iter().for_each(|family| padded_rows_are_those_alone(family));
+}
+
+fn padded_rows_are_those_alone(family: &str) {
+    let (model, params) = tiny(family);
     let (short, long) = (&prompts()[3], &prompts()[1]);
     let padding = long.len() - short.len();
     let tensor = |a: Vec<u32>, b: Vec<u32>| {
@@ -123,7 +136,7 @@ fn the_logits_of_padded_rows_are_those_of_the_rows_alone() {
         let alone = all_logits(&*model, &params, text);
         let row = &row[row.len() - alone.len()..];
         let largest = row.iter().zip(&alone).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
-        assert!(largest < 1e-5, "{largest}");
+        assert!(largest < 1e-5, "{family}: {largest}");
     }
 }
 
@@ -153,7 +166,7 @@ fn a_text_ends_at_its_end_or_at_its_length() {
     let end = endless.iter().position(|&id| id == eos).unwrap();
     let settings = Settings { eos: Some(eos), ..GREEDY };
     let mut seen = Vec::new();
-    let (model, params) = tiny();
+    let (model, params) = tiny("gpt2");
     let texts = generate(&*model, &params, &prompts()[..2], &settings, &mut |sequence, id| {
         seen.push((sequence, id));
         Ok(())
@@ -163,7 +176,7 @@ fn a_text_ends_at_its_end_or_at_its_length() {
     assert_eq!(texts[0].text_ids(), &endless[..end]);
     assert_eq!(texts[0].finish_reason, FinishReason::Stop);
     // The other row goes on undisturbed, and every token was seen once, in order.
-    assert_eq!(texts[1], self::texts(&prompts()[1..2], &settings)[0]);
+    assert_eq!(texts[1], self::texts("gpt2", &prompts()[1..2], &settings)[0]);
     for (sequence, text) in texts.iter().enumerate() {
         let of_text: Vec<u32> =
             seen.iter().filter(|one| one.0 == sequence).map(|one| one.1).collect();
@@ -173,12 +186,12 @@ fn a_text_ends_at_its_end_or_at_its_length() {
 
 #[test]
 fn the_context_is_the_limit() {
-    let (model, params) = tiny();
+    let (model, params) = tiny("gpt2");
     let context = model.context();
     let settings = Settings { max_new_tokens: usize::MAX, ..GREEDY };
     let full: Vec<u32> = (0..context as u32).collect();
     let batch = [prompts()[0].clone(), full.clone(), full[..39].to_vec()];
-    let texts = texts(&batch, &settings);
+    let texts = texts("gpt2", &batch, &settings);
     for (prompt, text) in batch.iter().zip(&texts) {
         assert_eq!(prompt.len() + text.token_ids.len(), context);
         assert_eq!(text.finish_reason, FinishReason::Length);

@@ -10,14 +10,12 @@ use copla::ops::cross_entropy::CrossEntropy;
 use copla::random::{Rng, normal_pair};
 use copla::text::IGNORE;
 use copla::{DType, Device, Gradients, Param, Parameters, Result, Tensor, backward};
-use std::path::{Path, PathBuf};
+use golden::FAMILIES;
 
-fn golden_dir() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/gpt2_tiny")
-}
+mod golden;
 
-fn golden(file: &str) -> Weights {
-    Weights::open(&golden_dir().join(file)).unwrap()
+fn golden(family: &str, file: &str) -> Weights {
+    Weights::open(&golden::dir(family).join(file)).unwrap()
 }
 
 /// A whole model: |x − reference| ≤ 5e-6 + 1e-5·max|reference| of that tensor, ten times what f32
@@ -62,9 +60,11 @@ impl Setup {
     }
 
     /// `transformers`' model and its batch of two rows.
-    fn golden() -> Self {
-        let (model, params) = load(&golden_dir(), Use::Training, DType::F32, Device::Cpu).unwrap();
-        let ids = golden("expected.safetensors").get("token_ids").unwrap().to_u32().unwrap();
+    fn golden(family: &str) -> Self {
+        let dir = golden::dir(family);
+        let (model, params) = load(&dir, Use::Training, DType::F32, Device::Cpu).unwrap();
+        let expected = golden(family, "expected.safetensors");
+        let ids = expected.get("token_ids").unwrap().to_u32().unwrap();
         Setup::new(model, params, &ids, 2)
     }
 
@@ -93,9 +93,12 @@ impl Setup {
         self.params.segments().map(|(param, segment)| (param, segment.name.clone())).collect()
     }
 
-    /// A parameter or its gradient, as the Hugging Face file has it.
-    fn in_file(&self, name: &str, tensor: &Tensor) -> Tensor {
-        in_file_layout(name, &*self.model, tensor).unwrap()
+    /// A tensor of every parameter, such as its gradient, as the Hugging Face file has it.
+    fn in_file(&self, tensor: impl Fn(Param) -> Tensor) -> Vec<(String, Tensor)> {
+        let parts = |(param, name): &(Param, String)| {
+            in_file_layout(name, &*self.model, &tensor(*param)).unwrap()
+        };
+        self.names().iter().flat_map(parts).collect()
     }
 }
 
@@ -115,7 +118,11 @@ impl Probe for Recorder {
 
 #[test]
 fn logits_hidden_states_and_attention_are_those_of_transformers() {
-    let (setup, expected) = (Setup::golden(), golden("expected.safetensors"));
+    FAMILIES.iter().for_each(|family| logits_are_those_of_transformers(family));
+}
+
+fn logits_are_those_of_transformers(family: &str) {
+    let (setup, expected) = (Setup::golden(family), golden(family, "expected.safetensors"));
     let mut recorder = Recorder::default();
     let mut pass = Pass { probe: Some(&mut recorder), ..Pass::new(&setup.params) };
     let hidden = setup.model.hidden(&setup.input, &mut pass).unwrap();
@@ -135,19 +142,23 @@ fn logits_hidden_states_and_attention_are_those_of_transformers() {
 
 #[test]
 fn the_loss_and_every_gradient_are_those_of_transformers() {
-    let mut setup = Setup::golden();
-    let reference = golden("expected.safetensors").get("loss").unwrap().to_f32().unwrap();
-    let gradients = golden("expected_gradients.safetensors");
+    FAMILIES.iter().for_each(|family| gradients_are_those_of_transformers(family));
+}
+
+fn gradients_are_those_of_transformers(family: &str) {
+    let mut setup = Setup::golden(family);
+    let reference = golden(family, "expected.safetensors").get("loss").unwrap().to_f32().unwrap();
+    let gradients = golden(family, "expected_gradients.safetensors");
     // In one chunk, whose logits are kept, and in chunks whose logits are made again.
     for chunk in [usize::MAX, 7, 1] {
         let loss = setup.loss_in_chunks_of(chunk);
         let value = loss.item().unwrap();
         assert!((value - reference[0]).abs() <= 1e-5, "loss {value} for {}", reference[0]);
         setup.backward(loss);
-        assert_eq!(setup.names().len(), gradients.names().len());
-        for (param, name) in setup.names() {
+        let found = setup.in_file(|param| setup.grads.get(param).unwrap());
+        assert_eq!(found.len(), gradients.names().len());
+        for (name, grad) in found {
             let key = format!("grad.{name}");
-            let grad = setup.in_file(&name, &setup.grads.get(param).unwrap());
             assert_close(&key, &grad, &gradients.get(&key).unwrap());
         }
     }
@@ -155,8 +166,12 @@ fn the_loss_and_every_gradient_are_those_of_transformers() {
 
 #[test]
 fn ten_steps_of_adamw_are_those_of_torch() {
-    let mut setup = Setup::golden();
-    let expected = golden("expected_adamw.safetensors");
+    FAMILIES.iter().for_each(|family| ten_steps_are_those_of_torch(family));
+}
+
+fn ten_steps_are_those_of_torch(family: &str) {
+    let mut setup = Setup::golden(family);
+    let expected = golden(family, "expected_adamw.safetensors");
     let losses = expected.get("adamw.losses").unwrap().to_f32().unwrap();
     let norms = expected.get("grad_norms").unwrap().to_f32().unwrap();
     let (learning_rate, steps) = (1e-3, norms.len());
@@ -176,30 +191,38 @@ fn ten_steps_of_adamw_are_those_of_torch() {
     }
     let last = setup.loss().item().unwrap();
     assert!((last - losses[steps]).abs() <= 1e-4, "at the end {} and {last}", losses[steps]);
-    for (param, name) in setup.names() {
-        let found = setup.in_file(&name, &setup.params.get(param));
-        let found = found.read().unwrap();
+    let gradients = golden(family, "expected_gradients.safetensors");
+    for (name, values) in setup.in_file(|param| setup.params.get(param)) {
+        let found = values.read().unwrap();
         let reference = expected.get(&format!("adamw.params.{name}")).unwrap().to_f32().unwrap();
-        if name.ends_with("attn.c_attn.bias") {
-            // A softmax does not change when a number is added to all its scores, so the gradient of a
-            // key bias is zero, and AdamW makes whole steps of its rounding.
-            let third = found.len() / 3;
-            let bound = 2.0 * steps as f32 * learning_rate;
-            for i in third..2 * third {
-                assert!((found[i] - reference[i]).abs() <= bound, "{name}[{i}]");
-            }
-            for part in [0..third, 2 * third..3 * third] {
-                assert_values_close(&name, &found[part.clone()], &reference[part]);
-            }
-        } else {
-            assert_values_close(&name, &found, &reference);
+        let gradient = gradients.get(&format!("grad.{name}")).unwrap().to_f32().unwrap();
+        // AdamW makes whole steps of a gradient's sign, which f32 does not know where the gradient is
+        // rounding: as of the bias of keys, since a softmax does not change when all scores grow alike.
+        // (A row of a table that is not read has none at all.)
+        let unread = |i: usize| gradient[i] == 0.0 && values.dims().len() == 2;
+        let is_known = |i: usize| gradient[i].abs() > LEAST_GRADIENT || unread(i);
+        let (known, unknown): (Vec<_>, Vec<_>) = (0..found.len()).partition(|&i| is_known(i));
+        let bound = 2.0 * steps as f32 * learning_rate;
+        for &i in &unknown {
+            assert!((found[i] - reference[i]).abs() <= bound, "{family}: {name}[{i}]");
         }
+        let of_known = |x: &[f32]| known.iter().map(|&i| x[i]).collect::<Vec<_>>();
+        assert_values_close(&name, &of_known(&found), &of_known(&reference));
+        let most = if name.ends_with("bias") { found.len() / 3 } else { found.len() / 500 };
+        assert!(unknown.len() <= most, "{family}: {} of {name} are unknown", unknown.len());
     }
 }
 
+/// Where rounding in f32 may be a tenth of a gradient, whose largest element is about 0.1.
+const LEAST_GRADIENT: f32 = 1e-6;
+
 #[test]
 fn an_inspection_is_what_transformers_would_show() {
-    let (setup, expected) = (Setup::golden(), golden("expected.safetensors"));
+    FAMILIES.iter().for_each(|family| an_inspection_is_what_transformers_shows(family));
+}
+
+fn an_inspection_is_what_transformers_shows(family: &str) {
+    let (setup, expected) = (Setup::golden(family), golden(family, "expected.safetensors"));
     let ids = expected.get("token_ids").unwrap().to_u32().unwrap();
     let (row, time) = (&ids[..23], 23);
     let found = inspect(&*setup.model, &setup.params, row, Depth::Gradients).unwrap();
@@ -223,10 +246,10 @@ fn an_inspection_is_what_transformers_would_show() {
     for name in expected.names().filter(|name| *name != "greedy") {
         assert!(dump.contains(name), "{name}");
     }
-    for (_, name) in setup.names() {
+    let weights = golden(family, "model.safetensors");
+    for name in weights.names() {
         let stored = dump.get(&format!("grad.{name}")).unwrap();
-        let reference = golden("model.safetensors");
-        assert_eq!(stored.shape, reference.get(&name).unwrap().shape, "{name}");
+        assert_eq!(stored.shape, weights.get(name).unwrap().shape, "{name}");
     }
     assert!(found.loss.unwrap().is_finite());
     // Greedy text begins with the likeliest token after the prompt's seven.
@@ -283,7 +306,11 @@ fn the_bits_do_not_depend_on_the_number_of_threads() {
 /// but the forward pass itself.
 #[test]
 fn the_gradient_is_the_slope_of_the_loss() {
-    let mut setup = Setup::golden();
+    FAMILIES.iter().for_each(|family| the_gradient_is_the_slope(family));
+}
+
+fn the_gradient_is_the_slope(family: &str) {
+    let mut setup = Setup::golden(family);
     let loss = setup.loss();
     setup.backward(loss);
     let values: Vec<(Param, Vec<f32>, Vec<f32>)> = setup
@@ -329,6 +356,9 @@ fn the_gradient_is_the_slope_of_the_loss() {
         let measured = (at(h) - at(-h)) / (2.0 * f64::from(h));
         // The rounding of two f32 losses, and the third derivative over h².
         let bound = 1e-2 * slope.abs() + 2e-6 / f64::from(h);
-        assert!((measured - slope).abs() <= bound, "{trial}: slope {slope}, measured {measured}");
+        assert!(
+            (measured - slope).abs() <= bound,
+            "{family} {trial}: slope {slope}, measured {measured}"
+        );
     }
 }

@@ -189,6 +189,8 @@ impl Training {
                 activation: Activation::GeluTanh,
                 eps: 1e-5,
                 dropout,
+                window: None,
+                tied: true,
             },
             Some(0),
         )?;

@@ -108,13 +108,13 @@ fn in_file(
     grads: &Gradients,
 ) -> Result<Vec<(String, Tensor)>> {
     let trainable = params.segments().filter(|(param, _)| params.get(*param).edge().is_some());
-    trainable
+    let parts: Vec<_> = trainable
         .map(|(param, segment)| {
             let grad = grads.get(param)?.to_device(Device::Cpu)?;
-            let grad = in_file_layout(&segment.name, model, &grad)?;
-            Ok((segment.name.clone(), grad))
+            in_file_layout(&segment.name, model, &grad)
         })
-        .collect()
+        .collect::<Result<_>>()?;
+    Ok(parts.into_iter().flatten().collect())
 }
 
 /// Keeps whatever a model shows.

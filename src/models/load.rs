@@ -4,9 +4,12 @@ use crate::dtype::DType;
 use crate::error::{Error, Result};
 use crate::formats::json::Object;
 use crate::formats::safetensors::Weights;
+use crate::models::Model;
+use crate::models::bloom::Bloom;
+use crate::models::gpt_neo::GptNeo;
 use crate::models::gpt2::Gpt2;
-use crate::models::{Model, Stored};
 use crate::tensor::{Device, Parameters, Tensor};
+use std::collections::HashSet;
 use std::path::Path;
 
 /// Whether the parameters are to receive gradients.
@@ -38,9 +41,11 @@ pub fn from_config(dir: &Path) -> Result<Box<dyn Model>> {
     let config = Object::read(&path)?;
     match config.get::<String>("model_type")?.as_str() {
         "gpt2" => Ok(Box::new(Gpt2::from_config(&config)?)),
+        "gpt_neo" => Ok(Box::new(GptNeo::from_config(&config)?)),
+        "bloom" => Ok(Box::new(Bloom::from_config(&config)?)),
         other => {
             let thing = format!("{}: model_type", path.display());
-            Err(Error::bad_data(thing, "gpt2", format!("\"{other}\"")))
+            Err(Error::bad_data(thing, "gpt2, gpt_neo or bloom", format!("\"{other}\"")))
         }
     }
 }
@@ -49,34 +54,40 @@ fn read_weights(path: &Path, model: &dyn Model, params: &mut Parameters) -> Resu
     let weights = Weights::open(path)?;
     // Older files leave out the name of the body, as `GPT2Model` itself saves them.
     let prefixed = weights.names().any(|name| name.starts_with(BODY));
-    let in_file = |name: &str| match name.strip_prefix(BODY) {
+    let in_file = |name: String| match name.strip_prefix(BODY) {
         Some(short) if !prefixed => short.to_string(),
-        _ => name.to_string(),
+        _ => name,
     };
+    let names_of = |name: &str| model.stored(name).names(name).into_iter().map(in_file);
     let segments: Vec<_> = params.segments().map(|(id, segment)| (id, segment.clone())).collect();
+    let known: HashSet<String> =
+        segments.iter().flat_map(|(_, segment)| names_of(&segment.name)).collect();
     for name in weights.names() {
-        let known = segments.iter().any(|(_, segment)| in_file(&segment.name) == name);
-        if !known && !IGNORED.iter().any(|ending| name.ends_with(ending)) {
+        if !known.contains(name) && !IGNORED.iter().any(|ending| name.ends_with(ending)) {
             let thing = format!("{}: weight `{name}`", path.display());
             return Err(Error::bad_data(thing, "only weights of the model", "an unknown one"));
         }
     }
     for (param, segment) in &segments {
-        let stored = weights.get(&in_file(&segment.name))?;
-        let values = match (model.stored(&segment.name), &*segment.shape) {
-            (Stored::Transposed, &[rows, cols]) => {
-                let values = stored.expect_shape(&[cols, rows])?.to_f32()?;
-                let matrix = Tensor::from_slice(&values, &[cols, rows], Device::Cpu)?;
-                matrix.transpose(0, 1)?.to_vec::<f32>()?
-            }
-            (_, shape) => stored.expect_shape(shape)?.to_f32()?,
+        let stored = model.stored(&segment.name);
+        let shape = stored.shape(&segment.shape);
+        let read = |name: String| -> Result<Tensor> {
+            let values = weights.get(&name)?.expect_shape(&shape)?.to_f32()?;
+            Tensor::from_slice(&values, &shape, Device::Cpu)
         };
-        params.set(*param, &values)?;
+        let tensors = names_of(&segment.name).map(read).collect::<Result<Vec<_>>>()?;
+        params.set(*param, stored.from_file(&tensors)?.slice()?)?;
     }
     Ok(())
 }
 
 const BODY: &str = "transformer.";
 
-/// What some files hold besides weights: the causal mask as a buffer, and the tied head once more.
-const IGNORED: [&str; 3] = [".attn.bias", ".attn.masked_bias", "lm_head.weight"];
+/// What some files hold besides weights: the causal mask as a buffer, and a tied head once more.
+const IGNORED: [&str; 5] = [
+    ".attn.bias",
+    ".attn.masked_bias",
+    ".attn.attention.bias",
+    ".attn.attention.masked_bias",
+    "lm_head.weight",
+];

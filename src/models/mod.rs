@@ -1,12 +1,17 @@
 //! The models: one decoder and its dialects, behind one trait.
 
+pub mod bloom;
 pub mod decoder;
+pub mod family;
 pub mod gpt2;
+pub mod gpt_neo;
 mod load;
 mod save;
+mod stored;
 
 pub use load::{Use, from_config, load};
 pub use save::{in_file_layout, save};
+pub use stored::Stored;
 
 use crate::dtype::DType;
 use crate::error::{Error, Result};
@@ -86,14 +91,6 @@ pub trait Model: Send + Sync {
 
     /// How the Hugging Face file stores a parameter.
     fn stored(&self, name: &str) -> Stored;
-}
-
-/// How a Hugging Face file keeps a matrix.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Stored {
-    AsHere,
-    /// [in, out], as `transformers`' Conv1D; here it is [out, in].
-    Transposed,
 }
 
 /// The number of a preset's or a config's heads must divide its width.

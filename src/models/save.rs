@@ -3,7 +3,7 @@
 use crate::error::Result;
 use crate::formats::json;
 use crate::formats::safetensors::{self, Entry};
-use crate::models::{Model, Stored};
+use crate::models::Model;
 use crate::tensor::{Device, Param, Parameters, Segment, Tensor};
 use std::borrow::Cow;
 use std::path::Path;
@@ -19,32 +19,34 @@ pub fn save(dir: &Path, model: &dyn Model, params: &Parameters) -> Result<()> {
     json::write(&dir.join("generation_config.json"), &generation)?;
     let entries: Vec<Entry> = params
         .segments()
-        .map(|(param, segment)| weight(&segment.name, model, params, param, segment))
+        .flat_map(|(param, segment)| weights(model, params, param, segment))
         .collect();
     safetensors::save(&dir.join("model.safetensors"), &entries, &[])
 }
 
-/// A parameter, or a tensor like it, as the Hugging Face file stores it.
-pub fn in_file_layout(name: &str, model: &dyn Model, tensor: &Tensor) -> Result<Tensor> {
-    match model.stored(name) {
-        Stored::AsHere => Ok(tensor.detach()),
-        Stored::Transposed => tensor.detach().transpose(0, 1),
-    }
+/// The parameter `name`, or a tensor like it, as the Hugging Face file stores it: by its names there.
+pub fn in_file_layout(
+    name: &str,
+    model: &dyn Model,
+    tensor: &Tensor,
+) -> Result<Vec<(String, Tensor)>> {
+    let stored = model.stored(name);
+    Ok(stored.names(name).into_iter().zip(stored.to_file(tensor)?).collect())
 }
 
-fn weight<'a>(
-    name: &'a str,
+/// The entries that one parameter makes, each converted when it is written.
+fn weights<'a>(
     model: &'a dyn Model,
     params: &'a Parameters,
     param: Param,
     segment: &'a Segment,
-) -> Entry<'a> {
-    let mut dims = segment.shape.to_vec();
-    if model.stored(name) == Stored::Transposed {
-        dims.reverse();
-    }
-    Entry::lazy(name, params.dtype(), &dims, move || {
-        let values = params.get(param).to_device(Device::Cpu)?;
-        Ok(Cow::Owned(in_file_layout(name, model, &values)?.to_bytes()?))
+) -> impl Iterator<Item = Entry<'a>> {
+    let stored = model.stored(&segment.name);
+    let dims = stored.shape(&segment.shape);
+    stored.names(&segment.name).into_iter().enumerate().map(move |(i, name)| {
+        Entry::lazy(name, params.dtype(), &dims, move || {
+            let values = params.get(param).to_device(Device::Cpu)?;
+            Ok(Cow::Owned(stored.to_file(&values)?.swap_remove(i).to_bytes()?))
+        })
     })
 }

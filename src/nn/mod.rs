@@ -8,25 +8,31 @@ use crate::error::Result;
 use crate::ops::linear::Activation;
 use crate::tensor::{Group, Layout, Param, Tensor};
 
-/// An affine map: weight [out, in], bias [out].
+/// An affine map: weight [out, in], and bias [out] where there is one.
 #[derive(Clone, Copy, Debug)]
 pub struct Linear {
     pub weight: Param,
-    pub bias: Param,
+    pub bias: Option<Param>,
 }
 
 impl Linear {
-    /// Registers `<name>.weight`, which decays, and `<name>.bias`, which does not.
-    pub fn new(layout: &mut Layout, name: &str, inputs: usize, outputs: usize) -> Result<Self> {
-        Ok(Linear {
-            weight: layout.add(&format!("{name}.weight"), &[outputs, inputs], Group::Decay)?,
-            bias: layout.add(&format!("{name}.bias"), &[outputs], Group::NoDecay)?,
-        })
+    /// Registers `<name>.weight`, which decays, and with a bias `<name>.bias`, which does not.
+    pub fn new(
+        layout: &mut Layout,
+        name: &str,
+        inputs: usize,
+        outputs: usize,
+        bias: bool,
+    ) -> Result<Self> {
+        let weight = layout.add(&format!("{name}.weight"), &[outputs, inputs], Group::Decay)?;
+        let bias = bias.then(|| layout.add(&format!("{name}.bias"), &[outputs], Group::NoDecay));
+        Ok(Linear { weight, bias: bias.transpose()? })
     }
 
     pub fn forward(&self, x: &Tensor, activation: Activation, pass: &Pass) -> Result<Tensor> {
         let params = pass.params;
-        x.linear(&params.get(self.weight), Some(&params.get(self.bias)), activation)
+        let bias = self.bias.map(|bias| params.get(bias));
+        x.linear(&params.get(self.weight), bias.as_ref(), activation)
     }
 }
 

@@ -6,8 +6,8 @@ from pathlib import Path
 import torch
 
 import fused_ops
-import gpt2_tiny
 import plain_ops
+import tiny_models
 
 OPERATIONS = {
     maker.__name__: maker
@@ -25,17 +25,16 @@ OPERATIONS = {
         fused_ops.adamw,
     )
 }
-MODEL = "gpt2_tiny"
 
 
 def main() -> None:
     here = Path(__file__).parent
     # One thread: the order of summation, and with it the bytes, depends on nothing but the code.
     torch.set_num_threads(1)
-    known = [*OPERATIONS, MODEL]
+    known = [*OPERATIONS, *tiny_models.CONFIGS]
     for name in sys.argv[1:] or known:
-        if name == MODEL:
-            gpt2_tiny.make(here / MODEL)
+        if name in tiny_models.CONFIGS:
+            tiny_models.make(name, here / name)
         elif name in OPERATIONS:
             for family in OPERATIONS[name]():
                 family.save(here)

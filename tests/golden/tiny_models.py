@@ -1,10 +1,12 @@
-"""A whole GPT-2, small and random: saved as `transformers` saves it, and what `transformers` computes with it in float64."""
+"""Whole models, small and random: saved as `transformers` saves them, and what `transformers` computes with them in float64."""
 
 from pathlib import Path
 
 import torch
 import torch.nn.functional as F
-from transformers import GPT2Config, GPT2LMHeadModel
+from transformers import AutoModelForCausalLM, BloomConfig, GPT2Config, GPTNeoConfig, PreTrainedConfig, PreTrainedModel
+from transformers.models.bloom import modeling_bloom
+from transformers.models.gpt_neo import modeling_gpt_neo
 from transformers.utils.logging import disable_progress_bar
 
 from recorder import generator, save
@@ -15,9 +17,23 @@ PROMPT, NEW_TOKENS = 7, 16
 LEAST_MARGIN = 0.01
 
 
-def random_model() -> GPT2LMHeadModel:
-    """Weights large enough that attention is peaked and logits are not flat; no bias is 0 and no norm's weight is 1."""
-    config = GPT2Config(
+
+class InFloat64:
+    """`torch`, but for a module that casts to float32 by name: BLOOM its softmax and slopes, GPT-Neo queries and keys."""
+
+    float32 = torch.float64
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(torch, name)
+
+
+modeling_bloom.torch = modeling_gpt_neo.torch = InFloat64()
+
+EMBEDDINGS = {"transformer.wte.weight", "transformer.wpe.weight", "transformer.word_embeddings.weight"}
+NO_END = {"bos_token_id": None, "eos_token_id": None}
+
+CONFIGS = {
+    "gpt2_tiny": GPT2Config(
         vocab_size=97,
         n_positions=40,
         n_embd=36,
@@ -26,22 +42,42 @@ def random_model() -> GPT2LMHeadModel:
         resid_pdrop=0.0,
         embd_pdrop=0.0,
         attn_pdrop=0.0,
-        bos_token_id=None,
-        eos_token_id=None,
-    )
-    model = GPT2LMHeadModel(config)
+        **NO_END,
+    ),
+    # A window shorter than the text and than the prompt.
+    "gpt_neo_tiny": GPTNeoConfig(
+        vocab_size=97,
+        max_position_embeddings=40,
+        hidden_size=36,
+        num_layers=3,
+        num_heads=3,
+        attention_types=[[["global", "local"], 1], [["local"], 1]],
+        window_size=5,
+        **NO_END,
+    ),
+    # Six heads: slopes of four, and every other one of eight.
+    "bloom_tiny": BloomConfig(vocab_size=97, seq_length=40, hidden_size=36, n_layer=3, n_head=6, **NO_END),
+}
+
+
+def random_model(name: str, config: PreTrainedConfig) -> PreTrainedModel:
+    """Weights large enough that attention is peaked and logits are not flat; no bias is 0 and no norm's weight is 1."""
+    model = AutoModelForCausalLM.from_config(config)
+    # Conv1D: rows are the inputs.
+    inputs_axis = 0 if config.model_type == "gpt2" else 1
     with torch.no_grad():
-        for name, values in model.named_parameters():
-            noise = torch.randn(values.shape, generator=generator(f"gpt2_tiny/{name}"))
-            if ".ln_" in name:
-                values.copy_(noise * 0.2 + (1.0 if name.endswith("weight") else 0.0))
-            elif name.endswith("bias"):
-                values.copy_(noise * 0.1)
-            elif ".wte" in name or ".wpe" in name:
+        for weight, values in model.named_parameters():
+            noise = torch.randn(values.shape, generator=generator(f"{name}/{weight}"))
+            if values.dim() == 1 and weight.endswith("weight"):
+                values.copy_(noise * 0.2 + 1.0)
+            elif values.dim() == 1:
+                values.copy_(noise * (0.2 if ".ln_" in weight else 0.1))
+            elif weight in EMBEDDINGS:
                 values.copy_(noise * 0.4)
             else:
-                # Conv1D: rows are the inputs.
-                values.copy_(noise * 1.5 / values.shape[0] ** 0.5)
+                # GPT-Neo does not divide its scores by the root of the head's size.
+                size = 0.8 if "q_proj" in weight or "k_proj" in weight else 1.5
+                values.copy_(noise * size / values.shape[inputs_axis] ** 0.5)
     return model
 
 
@@ -50,7 +86,7 @@ def next_token_loss(logits: torch.Tensor, token_ids: torch.Tensor) -> torch.Tens
     return F.cross_entropy(logits[:, :-1].flatten(0, 1), token_ids[:, 1:].flatten())
 
 
-def forward_and_backward(model: GPT2LMHeadModel, token_ids: torch.Tensor) -> tuple[dict, dict]:
+def forward_and_backward(model: PreTrainedModel, token_ids: torch.Tensor) -> tuple[dict, dict]:
     result = model(token_ids, output_hidden_states=True, output_attentions=True)
     loss = next_token_loss(result.logits, token_ids)
     loss.backward()
@@ -62,7 +98,7 @@ def forward_and_backward(model: GPT2LMHeadModel, token_ids: torch.Tensor) -> tup
     return expected, gradients
 
 
-def greedy(model: GPT2LMHeadModel, prompt: torch.Tensor) -> torch.Tensor:
+def greedy(model: PreTrainedModel, prompt: torch.Tensor) -> torch.Tensor:
     """The most likely continuation, sure enough at every step that f32 arrives at it too."""
     result = model.generate(
         prompt,
@@ -78,7 +114,7 @@ def greedy(model: GPT2LMHeadModel, prompt: torch.Tensor) -> torch.Tensor:
     return result.sequences[:, prompt.shape[1] :]
 
 
-def train(model: GPT2LMHeadModel, token_ids: torch.Tensor) -> dict[str, torch.Tensor]:
+def train(model: PreTrainedModel, token_ids: torch.Tensor) -> dict[str, torch.Tensor]:
     """Ten AdamW steps on one batch: losses before the first step and after each, norms before clipping, weights at the end."""
     matrices = [values for values in model.parameters() if values.dim() == 2]
     vectors = [values for values in model.parameters() if values.dim() == 1]
@@ -102,11 +138,11 @@ def train(model: GPT2LMHeadModel, token_ids: torch.Tensor) -> dict[str, torch.Te
     return {"adamw.losses": torch.stack(losses), "grad_norms": torch.stack(norms)} | trained
 
 
-def make(directory: Path) -> None:
+def make(name: str, directory: Path) -> None:
     disable_progress_bar()
-    random_model().save_pretrained(directory)
-    model = GPT2LMHeadModel.from_pretrained(directory, dtype=torch.float64, attn_implementation="eager")
-    token_ids = torch.randint(model.config.vocab_size, (2, 23), generator=generator("gpt2_tiny/token_ids"))
+    random_model(name, CONFIGS[name]).save_pretrained(directory)
+    model = AutoModelForCausalLM.from_pretrained(directory, dtype=torch.float64, attn_implementation="eager")
+    token_ids = torch.randint(model.config.vocab_size, (2, 23), generator=generator(f"{name}/token_ids"))
 
     expected, gradients = forward_and_backward(model, token_ids)
     expected["greedy"] = greedy(model, token_ids[:, :PROMPT])

@@ -1,0 +1,194 @@
+//! A family of models: the decoder in its dialect, and the Hugging Face config of it.
+
+use crate::error::{Error, Result};
+use crate::formats::json::{FromJson, Object};
+use crate::models::decoder::{Decoder, Dialect, Options};
+use crate::models::{Input, Model, Stored};
+use crate::nn::{Pass, State};
+use crate::ops::cross_entropy::CrossEntropy;
+use crate::ops::linear::Activation;
+use crate::random::{Rng, normal_pair};
+use crate::tensor::{Layout, Parameters, Tensor};
+use serde_json::{Map, Value, json};
+use std::marker::PhantomData;
+
+/// What is to be known of a family.
+pub trait Family: Send + Sync + 'static {
+    const DIALECT: &'static Dialect;
+
+    /// What `config.json` chooses; bad data where it asks for what copla does not compute.
+    fn options(config: &Object) -> Result<Options>;
+
+    /// The keys that [`Family::options`] reads, and those by which `transformers` knows the class.
+    fn config(options: &Options) -> Value;
+
+    /// How a Hugging Face file stores a parameter.
+    fn stored(options: &Options, name: &str) -> Stored;
+}
+
+/// A model of the family `F`.
+pub struct DecoderModel<F> {
+    decoder: Decoder,
+    /// The ids that begin and end a text, written to the config.
+    bos: Option<u32>,
+    eos: Option<u32>,
+    family: PhantomData<F>,
+}
+
+/// Standard deviation of fresh weights (`initializer_range`).
+const INITIALIZER_RANGE: f32 = 0.02;
+
+impl<F: Family> DecoderModel<F> {
+    /// A model whose texts begin and end with `eos`.
+    pub fn new(options: Options, eos: Option<u32>) -> Result<Self> {
+        let decoder = Decoder::new(options, F::DIALECT, &mut Layout::new())?;
+        Ok(DecoderModel { decoder, bos: eos, eos, family: PhantomData })
+    }
+
+    pub fn from_config(config: &Object) -> Result<Self> {
+        let model = Self::new(F::options(config)?, config.optional("eos_token_id")?)?;
+        Ok(DecoderModel { bos: config.optional("bos_token_id")?, ..model })
+    }
+}
+
+impl<F: Family> Model for DecoderModel<F> {
+    fn hidden(&self, input: &Input, pass: &mut Pass) -> Result<Tensor> {
+        self.decoder.hidden(input, pass)
+    }
+
+    fn logits(&self, hidden: &Tensor, pass: &mut Pass) -> Result<Tensor> {
+        self.decoder.logits(hidden, pass)
+    }
+
+    fn loss(
+        &self,
+        hidden: &Tensor,
+        targets: &Tensor,
+        options: CrossEntropy,
+        pass: &mut Pass,
+    ) -> Result<Tensor> {
+        self.decoder.loss(hidden, targets, options, pass)
+    }
+
+    fn new_state(&self, rows: usize, capacity: usize, params: &Parameters) -> Result<State> {
+        self.decoder.new_state(rows, capacity, params)
+    }
+
+    fn vocab_size(&self) -> usize {
+        self.decoder.options.vocab
+    }
+
+    fn context(&self) -> usize {
+        self.decoder.options.context
+    }
+
+    fn layout(&self) -> Result<Layout> {
+        let mut layout = Layout::new();
+        Decoder::new(self.decoder.options.clone(), F::DIALECT, &mut layout)?;
+        Ok(layout)
+    }
+
+    /// N(0, 0.02), the maps into the residual stream narrower by √(2·layers); norms 1, biases 0.
+    fn initialise(&self, params: &mut Parameters, seed: u64) -> Result<()> {
+        let rng = Rng::new(seed);
+        let narrow = INITIALIZER_RANGE / (2.0 * self.decoder.options.layers as f32).sqrt();
+        let into_residual = [F::DIALECT.attention_out, F::DIALECT.mlp_out];
+        let segments: Vec<_> = params.segments().map(|(id, s)| (id, s.clone())).collect();
+        for (site, (param, segment)) in segments.into_iter().enumerate() {
+            let n = segment.shape.numel();
+            let values: Vec<f32> = match segment.name.strip_suffix(".weight") {
+                None => vec![0.0; n],
+                Some(_) if segment.shape.len() == 1 => vec![1.0; n],
+                Some(map) => {
+                    let is_narrow = into_residual.iter().any(|part| map.ends_with(part));
+                    let std = if is_narrow { narrow } else { INITIALIZER_RANGE };
+                    normals(rng, site as u64, n).map(|x| x * std).collect()
+                }
+            };
+            params.set(param, &values)?;
+        }
+        Ok(())
+    }
+
+    fn config(&self) -> Map<String, Value> {
+        let Value::Object(mut config) = F::config(&self.decoder.options) else {
+            return Map::new();
+        };
+        for (key, value) in [
+            ("initializer_range", json!(shortest(INITIALIZER_RANGE))),
+            ("bos_token_id", json!(self.bos)),
+            ("eos_token_id", json!(self.eos)),
+            ("tie_word_embeddings", json!(self.decoder.options.tied)),
+            ("use_cache", json!(true)),
+        ] {
+            config.insert(key.into(), value);
+        }
+        config
+    }
+
+    fn stored(&self, name: &str) -> Stored {
+        F::stored(&self.decoder.options, name)
+    }
+}
+
+/// The value of whichever key the file has, the first before the second.
+pub fn either<T: FromJson>(config: &Object, keys: [&str; 2], default: T) -> Result<T> {
+    match config.optional(keys[0])? {
+        Some(value) => Ok(value),
+        None => config.get_or(keys[1], default),
+    }
+}
+
+/// Refuses what a config may ask for and copla does not compute.
+pub fn expect_flags(config: &Object, flags: &[(&str, bool)]) -> Result<()> {
+    for &(key, expected) in flags {
+        if config.get_or(key, expected)? != expected {
+            return Err(unsupported(key, &expected.to_string(), &(!expected).to_string()));
+        }
+    }
+    Ok(())
+}
+
+/// `activation_function`, as GPT-2 and GPT-Neo name it.
+pub fn activation(config: &Object) -> Result<Activation> {
+    let key = "activation_function";
+    let name: String = config.get_or(key, "gelu_new".into())?;
+    match name.as_str() {
+        "gelu_new" | "gelu_pytorch_tanh" | "gelu_fast" => Ok(Activation::GeluTanh),
+        "gelu" => Ok(Activation::GeluErf),
+        other => Err(unsupported(key, "gelu_new or gelu", other)),
+    }
+}
+
+pub fn activation_name(activation: Activation) -> &'static str {
+    match activation {
+        Activation::GeluErf => "gelu",
+        Activation::GeluTanh | Activation::Identity => "gelu_new",
+    }
+}
+
+/// The MLP's width as the config has it: `null` where it is the usual fourfold.
+pub fn mlp_width(options: &Options) -> Value {
+    let usual = options.mlp_width == 4 * options.width;
+    if usual { Value::Null } else { json!(options.mlp_width) }
+}
+
+pub fn unsupported(key: &str, expected: &str, found: &str) -> Error {
+    Error::bad_data(format!("config.json: {key}"), expected, found)
+}
+
+/// As the shortest decimal, not as the f32 widened to f64.
+pub fn shortest(x: f32) -> f64 {
+    x.to_string().parse().unwrap_or(f64::from(x))
+}
+
+/// `n` standard normal numbers of one site.
+fn normals(rng: Rng, site: u64, n: usize) -> impl Iterator<Item = f32> {
+    let key = rng.key(site);
+    let four = move |i| {
+        let [a, b, c, d] = rng.words(key, i);
+        let ((w, x), (y, z)) = (normal_pair(a, b), normal_pair(c, d));
+        [w, x, y, z]
+    };
+    (0..).flat_map(four).take(n)
+}

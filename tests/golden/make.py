@@ -8,6 +8,7 @@ import torch
 import fused_ops
 import gpt2_tiny
 import plain_ops
+import torch_files
 
 OPERATIONS = {
     maker.__name__: maker
@@ -26,16 +27,20 @@ OPERATIONS = {
     )
 }
 MODEL = "gpt2_tiny"
+# `torch_files` takes its weights from the model's.
+FILES = "torch"
 
 
 def main() -> None:
     here = Path(__file__).parent
     # One thread: the order of summation, and with it the bytes, depends on nothing but the code.
     torch.set_num_threads(1)
-    known = [*OPERATIONS, MODEL]
+    known = [*OPERATIONS, MODEL, FILES]
     for name in sys.argv[1:] or known:
         if name == MODEL:
             gpt2_tiny.make(here / MODEL)
+        elif name == FILES:
+            torch_files.make(here / FILES)
         elif name in OPERATIONS:
             for family in OPERATIONS[name]():
                 family.save(here)

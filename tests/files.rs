@@ -91,7 +91,7 @@ fn older_names_give_the_same_model(family: &str) {
         let stored = weights.get(name).unwrap();
         let short = name.strip_prefix("transformer.").unwrap();
         entries.push(Entry::lazy(short, stored.dtype, stored.shape, move || {
-            Ok(Cow::Borrowed(stored.bytes))
+            Ok(stored.bytes)
         }));
     }
     save_weights(&dir.path().join("model.safetensors"), &entries, &[]).unwrap();

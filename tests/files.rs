@@ -1,11 +1,13 @@
 //! A model's files round-trip: what copla saves it loads again bit for bit, and what `transformers`
 //! saved it saves again as it was.
 
-use copla::formats::json::Object;
+use copla::formats::json::{self, Object};
 use copla::formats::safetensors::{Entry, Weights, save as save_weights};
+use copla::inspect::{Depth, Inspection, inspect};
 use copla::models::{Use, from_config, load, save};
 use copla::{DType, Device, Kind};
 use golden::FAMILIES;
+use serde_json::{Value, json};
 use std::borrow::Cow;
 
 mod golden;
@@ -100,6 +102,98 @@ fn older_names_give_the_same_model(family: &str) {
     for ((a, segment), (b, _)) in theirs.segments().zip(older.segments()) {
         let [a, b] = [theirs.get(a), older.get(b)].map(|x| x.to_vec::<f32>().unwrap());
         assert!(a == b, "{}", segment.name);
+    }
+}
+
+/// A head that is not tied, here equal to the embedding: the loss is the same, and the gradients of both
+/// add up to the tied one's.
+#[test]
+fn an_untied_head_is_a_matrix_of_its_own() {
+    for family in FAMILIES {
+        let (golden, dir) = (golden::dir(family), tempfile::tempdir().unwrap());
+        let (model, _) = load(&golden, Use::Inference, DType::F32, Device::Cpu).unwrap();
+        let mut config = model.config();
+        config.insert("tie_word_embeddings".into(), false.into());
+        json::write(&dir.path().join("config.json"), &config).unwrap();
+        let weights = Weights::open(&golden.join("model.safetensors")).unwrap();
+        let shape = [97, 36];
+        let tokens =
+            weights.names().find(|name| weights.get(name).unwrap().shape == shape).unwrap();
+        let entries: Vec<_> = weights
+            .names()
+            .map(|name| (name, name))
+            .chain([("lm_head.weight", tokens)])
+            .map(|(name, like)| {
+                let stored = weights.get(like).unwrap();
+                let bytes = move || Ok(Cow::Borrowed(stored.bytes));
+                Entry::lazy(name, stored.dtype, stored.shape, bytes)
+            })
+            .collect();
+        let path = dir.path().join("model.safetensors");
+        save_weights(&path, &entries, &[]).unwrap();
+
+        let (model, params) = load(dir.path(), Use::Training, DType::F32, Device::Cpu).unwrap();
+        let expected = Weights::open(&golden.join("expected.safetensors")).unwrap();
+        let ids = expected.get("token_ids").unwrap().to_u32().unwrap();
+        let [tied, untied] = [&golden, dir.path()].map(|dir| {
+            let (model, params) = load(dir, Use::Training, DType::F32, Device::Cpu).unwrap();
+            inspect(&*model, &params, &ids[..23], Depth::Gradients).unwrap()
+        });
+        assert_eq!(untied.loss, tied.loss, "{family}");
+        let gradient = |of: &Inspection, name: &str| {
+            let found = of.gradients.iter().find(|gradient| gradient.0 == name);
+            found.unwrap().1.to_vec::<f32>().unwrap()
+        };
+        let parts = gradient(&untied, tokens).into_iter().zip(gradient(&untied, "lm_head.weight"));
+        for ((a, b), sum) in parts.zip(gradient(&tied, tokens)) {
+            assert!((a + b - sum).abs() < 1e-6, "{family}: {a} + {b} for {sum}");
+        }
+        // Saved again it has its head.
+        save(dir.path(), &*model, &params).unwrap();
+        assert!(Weights::open(&path).unwrap().contains("lm_head.weight"));
+        assert!(!model.config()["tie_word_embeddings"].as_bool().unwrap());
+    }
+}
+
+/// Keys as the published models have them, of which `transformers` writes some otherwise today.
+#[test]
+fn published_configs_are_read() {
+    let dir = tempfile::tempdir().unwrap();
+    let read = |config: Value| {
+        json::write(&dir.path().join("config.json"), &config).unwrap();
+        from_config(dir.path())
+    };
+    let bloom = json!({
+        "model_type": "bloom", "n_embed": 1024, "n_inner": null, "n_layer": 24,
+        "num_attention_heads": 16, "offset_alibi": 100, "vocab_size": 250880,
+        "bos_token_id": 1, "eos_token_id": 2
+    });
+    let model = read(bloom).unwrap();
+    let config = model.config();
+    let found = ["hidden_size", "n_layer", "n_head", "vocab_size", "bos_token_id", "eos_token_id"]
+        .map(|key| config[key].as_u64().unwrap());
+    assert_eq!((found, model.context()), ([1024, 24, 16, 250_880, 1, 2], 2048));
+
+    let neo = |types: Value| {
+        read(json!({
+            "model_type": "gpt_neo", "hidden_size": 768, "num_layers": 12, "num_heads": 12,
+            "intermediate_size": null, "attention_types": types, "window_size": 256,
+            "max_position_embeddings": 2048, "activation_function": "gelu_new"
+        }))
+    };
+    let config = neo(json!([[["global", "local"], 6]])).unwrap().config();
+    assert!(config["intermediate_size"].is_null());
+    let layers = config["attention_layers"].as_array().unwrap();
+    assert_eq!((layers.len(), &layers[10], &layers[11]), (12, &json!("global"), &json!("local")));
+    for (types, words) in [
+        (json!([[["global", "local"], 5]]), "attention types for 12 layers, found 10"),
+        (json!([[["global", "near"], 6]]), "found [[[\"global\",\"near\"],6]]"),
+        (json!([[["global"], u64::MAX]]), "found [[[\"global\"],18446744073709551615]]"),
+        (json!("global"), "found \"global\""),
+    ] {
+        let error = neo(types).err().unwrap();
+        assert_eq!(error.kind(), Kind::BadData);
+        assert!(error.to_string().ends_with(words), "{error}");
     }
 }
 

@@ -17,6 +17,7 @@ use copla::train::{Decay, Schedule, Trainer};
 use copla::{DType, Device, Parameters, Tensor, no_grad};
 use golden::FAMILIES;
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 mod golden;
 
@@ -222,6 +223,37 @@ fn text_of(family: &str, device: Device) {
             "{family}, temperature {temperature}, top-k {top_k}, top-p {top_p}"
         );
     }
+}
+
+#[test]
+fn a_launch_that_fails_names_the_kernel_the_grid_and_the_line() {
+    let Some((_one, device)) = cuda() else { return };
+    let x = Tensor::zeros(&[8], DType::F32, device).unwrap();
+    let gpu = x.gpu().unwrap();
+    let launch = |kernel: &str, threads| {
+        let launch = gpu.kernel("accumulate", kernel).grid(3, 1, 1).block(threads);
+        let launch = launch.arg(&x).arg(&x).arg(0.0f32).arg(8u64);
+        // SAFETY: nothing runs: the block is too large, or there is no such kernel.
+        unsafe { launch.run() }.unwrap_err().to_string()
+    };
+    let error = launch("accumulate_f32_f32", 2000);
+    let place = format!("kernel accumulate_f32_f32 <<<3x1x1, 2000, 0>>> at {}:", file!());
+    assert!(error.starts_with(&place), "{error}");
+    assert!(error.contains("CUDA_ERROR_INVALID_VALUE"), "{error}");
+    let error = launch("accumulate_u32_u32", 256);
+    assert!(
+        error.contains("kernels/accumulate.cu: expected a kernel accumulate_u32_u32"),
+        "{error}"
+    );
+}
+
+#[test]
+fn a_card_is_timed_by_its_own_events() {
+    let Some((_one, device)) = cuda() else { return };
+    let x = Tensor::full(0.5, &[64, 64], DType::F32, device).unwrap();
+    let start = Instant::now();
+    let time = device.timed(|| x.matmul(&x).map(drop)).unwrap();
+    assert!(time > Duration::ZERO && time <= start.elapsed(), "{time:?}");
 }
 
 #[test]

@@ -48,7 +48,8 @@ fn parameters(options: &Options) -> usize {
 #[test]
 fn meta_counts_what_the_cpu_takes() {
     let nano = preset("nano", 4000).unwrap();
-    let odd = Options { width: 39, heads: 3, layers: 3, mlp_width: 101, context: 70, ..nano };
+    let odd =
+        Options { width: 39, heads: 3, layers: 3, mlp_width: 101, context: 70, ..nano.clone() };
     for (options, rows, time) in [(&nano, 2, 64), (&nano, 1, 200), (&odd, 3, 57)] {
         let mut peaks = Vec::new();
         for chunk in [usize::MAX, 50] {

@@ -1,7 +1,8 @@
 //! A model is right: logits, loss, every gradient and ten AdamW steps against `transformers` in
 //! float64, and the whole model's slope against its own loss.
 
-use copla::formats::safetensors::{StoredTensor, Weights};
+use copla::formats::safetensors::Weights;
+use copla::formats::stored::StoredTensor;
 use copla::inspect::{Depth, inspect};
 use copla::models::{Input, Model, Use, gpt2, in_file_layout, load};
 use copla::nn::{Pass, Probe};

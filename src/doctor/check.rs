@@ -166,10 +166,7 @@ fn best_time(computation: &mut dyn Computation, device: Device) -> Result<f64> {
     let mut best = f64::INFINITY;
     let began = Instant::now();
     for run in 1.. {
-        let start = Instant::now();
-        computation.run()?;
-        device.synchronize()?;
-        best = best.min(start.elapsed().as_secs_f64());
+        best = best.min(device.timed(|| computation.run())?.as_secs_f64());
         let spent = began.elapsed().as_secs_f64();
         if spent > 1.0 || run >= 5 && spent > 0.05 {
             break;

@@ -2,4 +2,10 @@
 
 pub mod atomic;
 pub mod json;
+mod mapped;
+mod pickle;
 pub mod safetensors;
+pub mod stored;
+pub mod torch;
+pub mod weights;
+mod zip;

@@ -6,15 +6,13 @@
 
 use crate::dtype::{DType, Element};
 use crate::error::{Error, Kind, Result};
-use crate::formats::atomic;
+use crate::formats::stored::{self, StoredTensor};
+use crate::formats::{atomic, mapped};
 use ::safetensors::tensor::{Dtype, TensorInfo};
-use half::slice::HalfFloatSliceExt;
-use half::{bf16, f16};
 use memmap2::Mmap;
 use serde_json::{Map, Value};
 use std::borrow::Cow;
 use std::collections::BTreeMap;
-use std::fs::File;
 use std::path::{Path, PathBuf};
 
 // So that a file's bytes are a buffer's bytes.
@@ -43,22 +41,7 @@ impl Weights {
     /// Maps `path` and checks its header; the weights themselves are read from the disk when they are
     /// used. Every way in which the file can be wrong is bad data, one line.
     pub fn open(path: &Path) -> Result<Self> {
-        let failed = |error| Error::io(path, EXPECTED_FILE, error);
-        let file = File::open(path).map_err(failed)?;
-        let about = file.metadata().map_err(failed)?;
-        if !about.is_file() {
-            let found = if about.is_dir() { "a directory" } else { "no regular file" };
-            return Err(Error::bad_data(path.display().to_string(), EXPECTED_FILE, found));
-        }
-        // SAFETY: the mapping is read-only and lives as long as every slice of it (they borrow from
-        // `self`). What is left is another process that changes the file meanwhile. copla never does:
-        // `atomic` puts a new file in the place of the old, and a mapping keeps the old. Against the
-        // rest: the header is copied out first, so what was checked is what is used, and no bound or
-        // length is ever read from the mapping again. The weights are copied out as plain bytes, each
-        // bit pattern of which is a value of its type. So a file overwritten in place gives wrong
-        // weights, and one that is cut short ends the process with SIGBUS, as in any program that
-        // maps its weights; neither reaches memory that is not the file's.
-        let map = unsafe { Mmap::map(&file) }.map_err(failed)?;
+        let map = mapped::open(path, EXPECTED_FILE)?;
         let header = header(&map, path)?.to_vec();
         let (tensors, metadata) = parse_header(&header, path)?;
         let data = LENGTH + header.len();
@@ -92,100 +75,15 @@ impl Weights {
     /// The weight of that name. Bad data if there is none (the message has the nearest names), or if it
     /// is of a dtype that a [`DType`] cannot hold.
     pub fn get(&self, name: &str) -> Result<StoredTensor<'_>> {
-        let file = self.path.display();
-        let (name, info) = self.tensors.get_key_value(name).ok_or_else(|| {
-            let found = match nearest(name, self.names())[..] {
-                [] => "no weight at all".to_string(),
-                ref names => format!("none of that name (nearest: {})", names.join(", ")),
-            };
-            Error::bad_data(file.to_string(), format!("a weight `{name}`"), found)
-        })?;
-        let thing = format!("{file}: weight `{name}`");
-        let dtype = match info.dtype {
-            Dtype::F32 => DType::F32,
-            Dtype::F16 => DType::F16,
-            Dtype::BF16 => DType::BF16,
-            Dtype::U32 => DType::U32,
-            other => {
-                return Err(Error::bad_data(thing, "F32, F16, BF16 or U32", other.to_string()));
-            }
-        };
+        let (name, info) = self
+            .tensors
+            .get_key_value(name)
+            .ok_or_else(|| stored::missing(&self.path, name, self.names()))?;
+        let thing = stored::thing(&self.path, name);
+        let dtype = stored::dtype(&thing, info.dtype)?;
         let (begin, end) = info.data_offsets;
         let bytes = &self.map[self.data + begin..self.data + end];
-        Ok(StoredTensor { thing, dtype, shape: &info.shape, bytes })
-    }
-}
-
-/// One tensor of an open file: a view, nothing is copied yet.
-#[derive(Clone, Debug)]
-pub struct StoredTensor<'a> {
-    /// File and name, for the messages.
-    thing: String,
-    pub dtype: DType,
-    /// Row-major; empty for a scalar.
-    pub shape: &'a [usize],
-    /// Little endian, at any alignment.
-    pub bytes: &'a [u8],
-}
-
-impl StoredTensor<'_> {
-    /// Bad data unless the tensor has just this shape.
-    pub fn expect_shape(self, shape: &[usize]) -> Result<Self> {
-        match self.shape == shape {
-            true => Ok(self),
-            false => {
-                let found = format!("{:?}", self.shape);
-                Err(Error::bad_data(self.thing, format!("shape {shape:?}"), found))
-            }
-        }
-    }
-
-    /// The values as f32: exact, since f32 holds every f16 and bf16. Bad data if they are integers.
-    pub fn to_f32(&self) -> Result<Vec<f32>> {
-        let mut values = vec![0.0; self.bytes.len() / self.dtype.size()];
-        self.copy_f32_into(&mut values)?;
-        Ok(values)
-    }
-
-    /// As [`to_f32`](Self::to_f32), into a buffer of as many elements.
-    pub fn copy_f32_into(&self, out: &mut [f32]) -> Result<()> {
-        if out.len() * self.dtype.size() != self.bytes.len() {
-            let found = format!("{:?}", self.shape);
-            return Err(Error::bad_data(&*self.thing, format!("{} elements", out.len()), found));
-        }
-        match self.dtype {
-            DType::F32 => bytemuck::cast_slice_mut(out).copy_from_slice(self.bytes),
-            DType::F16 => widen::<f16>(self.bytes, out),
-            DType::BF16 => widen::<bf16>(self.bytes, out),
-            DType::U32 => return Err(Error::bad_data(&*self.thing, "F32, F16 or BF16", "U32")),
-        }
-        Ok(())
-    }
-
-    /// The values of a U32 tensor (token ids, indices). Bad data if it is another dtype.
-    pub fn to_u32(&self) -> Result<Vec<u32>> {
-        if self.dtype != DType::U32 {
-            let found = self.dtype.to_string().to_uppercase();
-            return Err(Error::bad_data(&*self.thing, "U32", found));
-        }
-        let mut values = vec![0u32; self.bytes.len() / 4];
-        bytemuck::cast_slice_mut(&mut values).copy_from_slice(self.bytes);
-        Ok(values)
-    }
-}
-
-/// 16-bit floats to f32 by way of a small aligned buffer, which is what lets `half` use the
-/// processor's own conversion.
-fn widen<H: Element>(bytes: &[u8], out: &mut [f32])
-where
-    [H]: HalfFloatSliceExt,
-{
-    const BLOCK: usize = 512;
-    let mut block = [H::default(); BLOCK];
-    for (out, bytes) in out.chunks_mut(BLOCK).zip(bytes.chunks(2 * BLOCK)) {
-        let halves = &mut block[..out.len()];
-        bytemuck::cast_slice_mut(halves).copy_from_slice(bytes);
-        halves.convert_to_f32_slice(out);
+        Ok(StoredTensor { thing, dtype, shape: &info.shape, bytes: bytes.into() })
     }
 }
 
@@ -195,9 +93,6 @@ fn header<'a>(bytes: &'a [u8], path: &Path) -> Result<&'a [u8]> {
     let Some((length, rest)) = bytes.split_first_chunk::<LENGTH>() else {
         return Err(wrong(format!("{} bytes", bytes.len())));
     };
-    if bytes.starts_with(b"version https://git-lfs") {
-        return Err(wrong("a Git LFS pointer to one (git lfs pull fetches it)".to_string()));
-    }
     let length = u64::from_le_bytes(*length);
     if length > LONGEST_HEADER {
         return Err(wrong(format!("another kind of file (its header would be {length} bytes)")));
@@ -285,30 +180,6 @@ fn check_ranges(tensors: &BTreeMap<String, TensorInfo>, path: &Path) -> Result<u
 fn byte_len(shape: &[usize], bits: usize) -> Option<usize> {
     let bits = shape.iter().try_fold(bits, |bits, &dim| bits.checked_mul(dim))?;
     bits.is_multiple_of(8).then_some(bits / 8)
-}
-
-/// Up to three names that may have been meant. One that differs by a prefix only (`transformer.`)
-/// comes first, then the fewest edits.
-fn nearest<'a>(name: &str, names: impl Iterator<Item = &'a str>) -> Vec<&'a str> {
-    let mut names: Vec<_> = names
-        .map(|other| (!(other.ends_with(name) || name.ends_with(other)), edits(name, other), other))
-        .collect();
-    names.sort();
-    names.into_iter().take(3).map(|(_, _, name)| name).collect()
-}
-
-/// Levenshtein's distance in bytes: one row of the table, overwritten from `a`'s first byte to its last.
-fn edits(a: &str, b: &str) -> usize {
-    let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, x) in a.bytes().enumerate() {
-        let mut diagonal = std::mem::replace(&mut row[0], i + 1);
-        for (j, y) in b.bytes().enumerate() {
-            let above = row[j + 1];
-            row[j + 1] = (diagonal + usize::from(x != y)).min(above + 1).min(row[j] + 1);
-            diagonal = above;
-        }
-    }
-    row[b.len()]
 }
 
 /// A tensor to be written.

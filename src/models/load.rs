@@ -1,9 +1,9 @@
-//! A model from a Hugging Face directory: `config.json` tells the family, `model.safetensors` fills it.
+//! A model from a Hugging Face directory: `config.json` tells the family, its weights fill it.
 
 use crate::dtype::DType;
 use crate::error::{Error, Result};
 use crate::formats::json::Object;
-use crate::formats::safetensors::Weights;
+use crate::formats::weights::Weights;
 use crate::models::Model;
 use crate::models::bloom::Bloom;
 use crate::models::gpt_neo::GptNeo;
@@ -31,7 +31,7 @@ pub fn load(
     let layout = model.layout()?;
     let layout = if wanted == Use::Training { layout } else { layout.frozen() };
     let mut params = layout.build(dtype, device)?;
-    read_weights(&dir.join("model.safetensors"), &*model, &mut params)?;
+    read_weights(dir, &*model, &mut params)?;
     Ok((model, params))
 }
 
@@ -50,8 +50,8 @@ pub fn from_config(dir: &Path) -> Result<Box<dyn Model>> {
     }
 }
 
-fn read_weights(path: &Path, model: &dyn Model, params: &mut Parameters) -> Result<()> {
-    let weights = Weights::open(path)?;
+fn read_weights(dir: &Path, model: &dyn Model, params: &mut Parameters) -> Result<()> {
+    let weights = Weights::open(dir)?;
     // Older files leave out the name of the body, as `GPT2Model` itself saves them.
     let prefixed = weights.names().any(|name| name.starts_with(BODY));
     let in_file = |name: String| match name.strip_prefix(BODY) {
@@ -64,7 +64,7 @@ fn read_weights(path: &Path, model: &dyn Model, params: &mut Parameters) -> Resu
         segments.iter().flat_map(|(_, segment)| names_of(&segment.name)).collect();
     for name in weights.names() {
         if !known.contains(name) && !IGNORED.iter().any(|ending| name.ends_with(ending)) {
-            let thing = format!("{}: weight `{name}`", path.display());
+            let thing = format!("{}: weight `{name}`", weights.path().display());
             return Err(Error::bad_data(thing, "only weights of the model", "an unknown one"));
         }
     }

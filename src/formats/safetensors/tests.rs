@@ -1,6 +1,7 @@
 //! Round trips, the library's opinion of our files and ours of its, and every way to be wrong.
 
 use super::*;
+use half::{bf16, f16};
 use std::fs;
 use tempfile::TempDir;
 
@@ -83,27 +84,6 @@ fn every_dtype_comes_back() {
 }
 
 #[test]
-fn all_16_bit_floats_widen_exactly_at_odd_alignments() {
-    let all: Vec<u16> = (0..=u16::MAX).collect();
-    let mut shifted = vec![0u8];
-    shifted.extend(bytemuck::cast_slice::<u16, u8>(&all));
-    let stored = |dtype| StoredTensor {
-        thing: String::new(),
-        dtype,
-        shape: &[1 << 16],
-        bytes: &shifted[1..],
-    };
-    let half = stored(DType::F16).to_f32().unwrap();
-    let brain = stored(DType::BF16).to_f32().unwrap();
-    for bits in all {
-        let same = |x: f32, y: f32| x == y || x.is_nan() && y.is_nan();
-        let i = usize::from(bits);
-        assert!(same(half[i], f16::from_bits(bits).to_f32_const()), "f16 {bits:#x}");
-        assert!(same(brain[i], f32::from_bits(u32::from(bits) << 16)), "bf16 {bits:#x}");
-    }
-}
-
-#[test]
 fn the_library_reads_what_we_write_and_we_what_it_writes() {
     let (_dir, path) = home();
     example(&path);
@@ -113,7 +93,7 @@ fn the_library_reads_what_we_write_and_we_what_it_writes() {
     assert_eq!(theirs.len(), 6);
     for (name, view) in theirs.iter() {
         let tensor = ours.get(name).unwrap();
-        assert_eq!((tensor.shape, tensor.bytes), (view.shape(), view.data()), "{name}");
+        assert_eq!((tensor.shape, &*tensor.bytes), (view.shape(), view.data()), "{name}");
         let place = view.data().as_ptr() as usize - bytes.as_ptr() as usize;
         assert_eq!(place % tensor.dtype.size(), 0, "{name} is aligned");
     }
@@ -275,19 +255,6 @@ fn a_missing_weight_is_told_with_its_nearest() {
     );
     let empty = open(&file("{}", 0)).unwrap();
     assert!(empty.get("w").unwrap_err().to_string().ends_with("found no weight at all"));
-}
-
-#[test]
-fn edits_are_counted() {
-    for (a, b, expected) in [
-        ("", "", 0),
-        ("", "abc", 3),
-        ("abc", "", 3),
-        ("copla", "coplas", 1),
-        ("kitten", "sitting", 3),
-    ] {
-        assert_eq!(edits(a, b), expected, "{a} {b}");
-    }
 }
 
 #[test]

@@ -92,9 +92,8 @@ fn older_names_give_the_same_model(family: &str) {
     for name in weights.names() {
         let stored = weights.get(name).unwrap();
         let short = name.strip_prefix("transformer.").unwrap();
-        entries.push(Entry::lazy(short, stored.dtype, stored.shape, move || {
-            Ok(stored.bytes.clone())
-        }));
+        entries
+            .push(Entry::lazy(short, stored.dtype, stored.shape, move || Ok(stored.bytes.clone())));
     }
     save_weights(&dir.path().join("model.safetensors"), &entries, &[]).unwrap();
     let [(_, theirs), (_, older)] = [&golden, dir.path()]

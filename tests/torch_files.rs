@@ -154,11 +154,7 @@ fn an_index_that_lies_is_refused() {
         serde_json::json!({ "w": "part.bin" }),
         "expected `w` in part.bin, found a file without it",
     );
-    says(
-        serde_json::json!({ "half": "absent.bin" }),
-        "absent.bin: expected a file that torch.save",
-    );
-    for file in ["../part.bin", "/etc/passwd", "a/part.bin", "..", "."] {
+    for file in ["absent.bin", "../part.bin", "/etc/passwd", "a/part.bin", "..", "."] {
         says(serde_json::json!({ "half": file }), "names of files in the same directory");
     }
     says(serde_json::json!({ "half": 3 }), "names of files in the same directory, found 3");

@@ -71,7 +71,7 @@ impl Weights {
         let mut numbers = BTreeMap::new();
         let mut places = BTreeMap::new();
         for (name, file) in map {
-            let file = file.as_str().filter(|file| is_plain_name(file)).ok_or_else(|| {
+            let file = file.as_str().filter(|file| is_in(dir, file)).ok_or_else(|| {
                 wrong("names of files in the same directory", &format!("{file} for `{name}`"))
             })?;
             let number = match numbers.get(file) {
@@ -141,8 +141,10 @@ impl Shard {
     }
 }
 
-/// Whether a stranger's `name` stays in the directory that it is joined to.
-fn is_plain_name(name: &str) -> bool {
+/// Whether a stranger's `name` is that of a file in `dir` itself.
+fn is_in(dir: &Path, name: &str) -> bool {
     let mut components = Path::new(name).components();
-    matches!((components.next(), components.next()), (Some(Component::Normal(_)), None))
+    let plain =
+        matches!((components.next(), components.next()), (Some(Component::Normal(_)), None));
+    plain && dir.join(name).is_file()
 }

@@ -8,7 +8,6 @@ use copla::models::{Use, from_config, load, save};
 use copla::{DType, Device, Kind};
 use golden::FAMILIES;
 use serde_json::{Value, json};
-use std::borrow::Cow;
 
 mod golden;
 

@@ -8,7 +8,6 @@ use copla::models::{Use, from_config, load, save};
 use copla::{DType, Device, Kind};
 use golden::FAMILIES;
 use serde_json::{Value, json};
-use std::borrow::Cow;
 
 mod golden;
 
@@ -92,9 +91,8 @@ fn older_names_give_the_same_model(family: &str) {
     for name in weights.names() {
         let stored = weights.get(name).unwrap();
         let short = name.strip_prefix("transformer.").unwrap();
-        entries.push(Entry::lazy(short, stored.dtype, stored.shape, move || {
-            Ok(stored.bytes.clone())
-        }));
+        entries
+            .push(Entry::lazy(short, stored.dtype, stored.shape, move || Ok(stored.bytes.clone())));
     }
     save_weights(&dir.path().join("model.safetensors"), &entries, &[]).unwrap();
     let [(_, theirs), (_, older)] = [&golden, dir.path()]

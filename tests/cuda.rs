@@ -158,8 +158,8 @@ fn logits_of(family: &str, device: Device) {
     let expected = Weights::open(&dir.join("expected.safetensors")).unwrap();
     let ids = expected.get("token_ids").unwrap().to_u32().unwrap();
     let reference = expected.get("logits").unwrap().to_f32().unwrap();
-    // In 16 bits `transformers` itself is up to 0.022 and 0.24 away.
-    for (dtype, bound) in [(DType::F32, 1e-4), (DType::F16, 3e-2), (DType::BF16, 0.25)] {
+    // In f16 `transformers` itself is up to 0.022 away, in bf16 0.24.
+    for (dtype, bound) in [(DType::F32, 1e-4), (DType::F16, 3e-2), (DType::BF16, 0.2)] {
         let (model, params) = load(&dir, Use::Inference, dtype, device).unwrap();
         let input = Input::rows(&ids, 2, device).unwrap();
         let pass = &mut Pass::new(&params);

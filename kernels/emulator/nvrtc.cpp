@@ -106,16 +106,11 @@ std::string home() {
     return slash == std::string::npos ? "." : path.substr(0, slash);
 }
 
-bool checked_by_default() {
-    const char* text = getenv("COPLA_EMULATOR_CHECK");
-    return text && !strcmp(text, "1");
-}
-
 // ---- options ---------------------------------------------------------------------------------
 
 struct Options {
     std::string arguments;  // for g++
-    bool checked = checked_by_default();
+    bool checked = false;
 };
 
 bool starts_with(const std::string& text, const char* head) { return text.rfind(head, 0) == 0; }
@@ -235,11 +230,11 @@ const char* nvrtcGetErrorString(int result) {
     return result >= 0 && result < count ? NAMES[result] : "NVRTC_ERROR unknown";
 }
 
-// The minor version tells this build of the emulator, and its two modes, apart: what is compiled by
-// one is never taken out of a cache for the other.
+// The minor version tells this build of the emulator from others: what is compiled by one is never
+// taken out of a cache for another. The two modes are told apart by their option.
 int nvrtcVersion(int* major, int* minor) {
     *major = 13;
-    *minor = EMULATOR_BUILD * 2 + checked_by_default();
+    *minor = EMULATOR_BUILD;
     return SUCCESS;
 }
 

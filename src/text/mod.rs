@@ -14,5 +14,5 @@ pub use batches::{Batch, Batcher, IGNORE};
 pub use documents::{Document, embedded, read_documents};
 pub use ngram::KneserNey;
 pub use split::{Split, split};
-pub use tokenizer::Tokenizer;
+pub use tokenizer::{Special, Tokenizer};
 pub use tokens::Tokens;

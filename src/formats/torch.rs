@@ -7,12 +7,12 @@
 //! state dict and the list of keys, pickled one after another, then for each key a count and elements.
 
 use crate::error::{Error, Result};
+use crate::formats::mapped::{self, Mapped};
 use crate::formats::pickle::{self, Global, Pickle, Value, short};
 use crate::formats::stored::{self, StoredTensor};
-use crate::formats::{mapped, zip};
+use crate::formats::zip;
 use crate::shape::Shape;
 use ::safetensors::Dtype;
-use memmap2::Mmap;
 use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
@@ -26,7 +26,7 @@ const MAGIC: &[u8] = b"\x80\x02\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19.\x80\x02M\xe9\x
 #[derive(Debug)]
 pub struct Weights {
     path: PathBuf,
-    map: Mmap,
+    map: Mapped,
     tensors: BTreeMap<String, View>,
 }
 
@@ -81,8 +81,12 @@ impl Weights {
             .ok_or_else(|| stored::missing(&self.path, name, self.names()))?;
         let thing = stored::thing(&self.path, name);
         let dtype = stored::dtype(&thing, view.dtype)?;
-        let bytes = view.row_major(&self.map[view.begin..view.begin + view.span]);
-        Ok(StoredTensor { thing, dtype, shape: &view.shape, bytes })
+        let span = &self.map[view.begin..view.begin + view.span];
+        let bytes = view.row_major(span);
+        if let Cow::Owned(_) = bytes {
+            self.map.release(span);
+        }
+        Ok(StoredTensor { thing, dtype, shape: &view.shape, bytes, file: &self.map })
     }
 }
 

@@ -8,7 +8,7 @@ use crate::models::Model;
 use crate::models::bloom::Bloom;
 use crate::models::gpt_neo::GptNeo;
 use crate::models::gpt2::Gpt2;
-use crate::tensor::{Device, Layout, Parameters, Tensor};
+use crate::tensor::{Device, Layout, Parameters};
 use std::collections::HashSet;
 use std::path::Path;
 
@@ -94,12 +94,9 @@ fn read_weights(dir: &Path, model: &dyn Model, params: &mut Parameters) -> Resul
     for (param, segment) in &segments {
         let stored = model.stored(&segment.name);
         let shape = stored.shape(&segment.shape);
-        let read = |name: String| -> Result<Tensor> {
-            let values = weights.get(&name)?.expect_shape(&shape)?.to_f32()?;
-            Tensor::from_slice(&values, &shape, Device::Cpu)
-        };
-        let tensors = names_of(&segment.name).map(read).collect::<Result<Vec<_>>>()?;
-        params.set(*param, stored.from_file(&tensors)?.slice()?)?;
+        let find = |name: String| weights.get(&name)?.expect_shape(&shape);
+        let tensors = names_of(&segment.name).map(find).collect::<Result<Vec<_>>>()?;
+        stored.read(&tensors, *param, params)?;
     }
     Ok(())
 }

@@ -8,13 +8,11 @@ use copla::models::{self, Use};
 use copla::ops::sample::Sampler;
 use copla::text::Tokenizer;
 use serde_json::json;
-use std::path::PathBuf;
 
 #[derive(clap::Args)]
 pub struct Args {
-    /// Directory of the model [default: runs/coplas, which `copla train` makes]
-    #[arg(long, value_name = "DIR")]
-    model: Option<PathBuf>,
+    #[arg(long, value_name = "MODEL", help = model::HELP)]
+    model: Option<String>,
     /// Text to continue; the empty text begins a new one
     #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
     prompt: String,
@@ -48,6 +46,7 @@ pub struct Args {
 
 pub fn run(args: Args) -> Result<()> {
     let device = args.machine.device()?;
+    let name = args.model.clone().unwrap_or_else(|| model::DEFAULT.to_string());
     let dir = &model::directory(args.model)?;
     let mut settings = Settings {
         max_new_tokens: args.max_new_tokens,
@@ -69,8 +68,7 @@ pub fn run(args: Args) -> Result<()> {
         (!args.json && args.num_return_sequences == 1).then(|| TextStream::new(&tokenizer));
     if !args.json {
         note(format_args!(
-            "{}: temperature {}, top-p {}, top-k {}, seed {}, at most {} new tokens",
-            dir.display(),
+            "{name}: temperature {}, top-p {}, top-k {}, seed {}, at most {} new tokens",
             args.temperature,
             args.top_p,
             args.top_k,

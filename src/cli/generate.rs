@@ -46,8 +46,6 @@ pub struct Args {
 
 pub fn run(args: Args) -> Result<()> {
     let device = args.machine.device()?;
-    let name = args.model.clone().unwrap_or_else(|| model::DEFAULT.to_string());
-    let dir = &model::directory(args.model)?;
     let mut settings = Settings {
         max_new_tokens: args.max_new_tokens,
         sampler: Sampler::new(args.temperature, args.top_k, args.top_p)?,
@@ -56,6 +54,8 @@ pub fn run(args: Args) -> Result<()> {
         num_return_sequences: args.num_return_sequences,
     };
     settings.check()?;
+    let name = args.model.clone().unwrap_or_else(|| model::DEFAULT.to_string());
+    let dir = &model::directory(args.model)?;
     let tokenizer = Tokenizer::load(dir)?;
     let (model, params) = models::load(dir, Use::Inference, args.machine.dtype(), device)?;
     settings.sampler = settings.sampler.below(tokenizer.vocab_size());

@@ -108,7 +108,8 @@ impl<'a> Download<'a> {
             .open(part)
             .map_err(|error| cannot_write(part, error))?;
         let failed = |why| {
-            let kept = format!("{why} (what has come is kept: the next download goes on from there)");
+            let kept =
+                format!("{why} (what has come is kept: the next download goes on from there)");
             self.failed(kept)
         };
         let mut furthest = 0;
@@ -243,6 +244,9 @@ mod tests {
         // `printf 'verso\n' | git hash-object --stdin`, the same of nothing, and `sha256sum`.
         assert_eq!(of("verso\n", 40), "1611cdc785c3f98d996bfda7e1240043a309902c");
         assert_eq!(of("", 40), "e69de29bb2d1d6434b8b29ae775ad8c2e48c5391");
-        assert_eq!(of("verso\n", 64), "0eb46b4033ca15d695a934266975a374a8bbc6725543f3f2873ec03353361017");
+        assert_eq!(
+            of("verso\n", 64),
+            "0eb46b4033ca15d695a934266975a374a8bbc6725543f3f2873ec03353361017"
+        );
     }
 }

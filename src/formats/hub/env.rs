@@ -55,7 +55,11 @@ impl Hub {
         }
         let endpoint = get("HF_ENDPOINT").unwrap_or_else(|| "https://huggingface.co".to_string());
         if !endpoint.starts_with("https://") && !endpoint.starts_with("http://") {
-            return Err(Error::usage("HF_ENDPOINT", "an address that begins with https://", endpoint));
+            return Err(Error::usage(
+                "HF_ENDPOINT",
+                "an address that begins with https://",
+                endpoint,
+            ));
         }
         let is_on = |name| {
             let value = get(name).unwrap_or_default().to_uppercase();
@@ -115,8 +119,14 @@ mod tests {
         let mirror = hub(&[home, ("HF_ENDPOINT", "http://localhost:1/")]).unwrap();
         assert_eq!(mirror.endpoint, "http://localhost:1");
         assert!(hub(&[home, ("HF_ENDPOINT", "localhost")]).is_err());
-        for (value, offline) in [("1", true), ("on", true), ("True", true), ("0", false), ("", false)] {
-            assert_eq!(hub(&[home, ("HF_HUB_OFFLINE", value)]).unwrap().offline, offline, "{value}");
+        for (value, offline) in
+            [("1", true), ("on", true), ("True", true), ("0", false), ("", false)]
+        {
+            assert_eq!(
+                hub(&[home, ("HF_HUB_OFFLINE", value)]).unwrap().offline,
+                offline,
+                "{value}"
+            );
         }
     }
 

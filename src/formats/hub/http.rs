@@ -245,12 +245,11 @@ pub(super) fn header<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> 
 pub(super) fn trouble(error: ureq::Error) -> Trouble {
     use std::io::ErrorKind::{ConnectionRefused, HostUnreachable, NetworkUnreachable};
     match error {
-        ureq::Error::HostNotFound => Trouble::Unreachable("no such host (is there a network?)".into()),
+        ureq::Error::HostNotFound => {
+            Trouble::Unreachable("no such host (is there a network?)".into())
+        }
         ureq::Error::Io(error)
-            if matches!(
-                error.kind(),
-                ConnectionRefused | HostUnreachable | NetworkUnreachable
-            ) =>
+            if matches!(error.kind(), ConnectionRefused | HostUnreachable | NetworkUnreachable) =>
         {
             Trouble::Unreachable(error.to_string())
         }

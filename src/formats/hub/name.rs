@@ -129,8 +129,8 @@ mod tests {
     fn what_cannot_be_a_name_is_refused() {
         let long = "a".repeat(97);
         for text in [
-            "", "/", "a/", "/a", "a/b/c", "..", "../a", "a/..", ".a", "a-", "a--b", "a..b", "a.git",
-            "a b", "ñ", "a\\b", "a@", "a@../b", "a@/b", "a@b\n", &long,
+            "", "/", "a/", "/a", "a/b/c", "..", "../a", "a/..", ".a", "a-", "a--b", "a..b",
+            "a.git", "a b", "ñ", "a\\b", "a@", "a@../b", "a@/b", "a@b\n", &long,
         ] {
             let error = Repo::parse(RepoKind::Model, text).unwrap_err();
             assert!(error.to_string().contains("[org/]name[@revision]"), "{error}");

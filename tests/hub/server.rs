@@ -7,6 +7,7 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
 
 /// A request as it came, headers in lower case.
 #[derive(Clone, Debug)]
@@ -70,6 +71,7 @@ pub struct Server {
     pub address: String,
     asked: Arc<Mutex<Vec<Request>>>,
     closed: Arc<AtomicBool>,
+    door: Mutex<Option<JoinHandle<()>>>,
 }
 
 impl Server {
@@ -79,7 +81,7 @@ impl Server {
         let asked = Arc::new(Mutex::new(Vec::new()));
         let closed = Arc::new(AtomicBool::new(false));
         let (keep, over, answer) = (asked.clone(), closed.clone(), Arc::new(answer));
-        std::thread::spawn(move || {
+        let door = std::thread::spawn(move || {
             for stream in listener.incoming().map_while(Result::ok) {
                 if over.load(Ordering::SeqCst) {
                     break;
@@ -88,7 +90,7 @@ impl Server {
                 std::thread::spawn(move || serve(stream, &keep, &*answer));
             }
         });
-        Server { address, asked, closed }
+        Server { address, asked, closed, door: Mutex::new(Some(door)) }
     }
 
     pub fn asked(&self) -> Vec<Request> {
@@ -97,9 +99,11 @@ impl Server {
 
     /// Closes the door: whoever comes later is refused a connection.
     pub fn stop(&self) {
-        self.closed.store(true, Ordering::SeqCst);
-        let at = self.address.trim_start_matches("http://");
-        while TcpStream::connect(at).is_ok() {}
+        if let Some(door) = self.door.lock().unwrap().take() {
+            self.closed.store(true, Ordering::SeqCst);
+            let _ = TcpStream::connect(self.address.trim_start_matches("http://"));
+            door.join().unwrap();
+        }
     }
 }
 

@@ -241,26 +241,22 @@ pub(super) fn header<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> 
     headers.get(name)?.to_str().ok()
 }
 
-/// A failure of the network, in words.
+/// A failure of the network, in words. What breaks a connection passes; that there is none (no network,
+/// no such host, nobody there, a certificate that is not right) does not.
 pub(super) fn trouble(error: ureq::Error) -> Trouble {
-    use std::io::ErrorKind::{ConnectionRefused, HostUnreachable, NetworkUnreachable};
+    use std::io::ErrorKind::{
+        BrokenPipe, ConnectionAborted, ConnectionReset, TimedOut, UnexpectedEof,
+    };
     match error {
-        ureq::Error::HostNotFound => {
-            Trouble::Unreachable("no such host (is there a network?)".into())
-        }
-        ureq::Error::Io(error)
-            if matches!(error.kind(), ConnectionRefused | HostUnreachable | NetworkUnreachable) =>
-        {
-            Trouble::Unreachable(error.to_string())
-        }
-        ureq::Error::Io(error) if error.kind() == std::io::ErrorKind::UnexpectedEof => {
-            passing("the connection was cut")
-        }
-        ureq::Error::Io(error) => passing(error.to_string()),
+        ureq::Error::Io(error) => match error.kind() {
+            UnexpectedEof => passing("the connection was cut"),
+            ConnectionReset | ConnectionAborted | BrokenPipe | TimedOut => {
+                passing(error.to_string())
+            }
+            _ => Trouble::Unreachable(format!("{error} (is there a network?)")),
+        },
         ureq::Error::Timeout(which) => passing(format!("no answer in time ({which})")),
-        ureq::Error::ConnectionFailed | ureq::Error::Protocol(_) | ureq::Error::BodyStalled => {
-            passing(error.to_string())
-        }
+        ureq::Error::Protocol(_) | ureq::Error::BodyStalled => passing(error.to_string()),
         other => Trouble::Unreachable(other.to_string()),
     }
 }

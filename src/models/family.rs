@@ -110,6 +110,10 @@ impl<F: Family> Model for DecoderModel<F> {
         Ok(())
     }
 
+    fn sizes(&self) -> Vec<(&'static str, Value)> {
+        self.decoder.sizes()
+    }
+
     fn config(&self) -> Map<String, Value> {
         let Value::Object(mut config) = F::config(&self.decoder.options) else {
             return Map::new();

@@ -9,7 +9,7 @@ mod load;
 mod save;
 mod stored;
 
-pub use load::{Use, from_config, load};
+pub use load::{Use, from_config, load, stored_dtypes};
 pub use save::{in_file_layout, save};
 pub use stored::Stored;
 
@@ -85,6 +85,9 @@ pub trait Model: Send + Sync {
 
     /// Fresh weights, drawn on the CPU by the family's own rule.
     fn initialise(&self, params: &mut Parameters, seed: u64) -> Result<()>;
+
+    /// What tells it from others of its family, for people: layers, width and their like, by name.
+    fn sizes(&self) -> Vec<(&'static str, Value)>;
 
     /// `config.json` as `transformers` writes it.
     fn config(&self) -> Map<String, Value>;

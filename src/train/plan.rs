@@ -4,7 +4,7 @@
 //! A card's own context, cuBLAS' workspace and the process itself come on top.
 
 use crate::dtype::DType;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::generate::next_tokens;
 use crate::models::{Input, Model};
 use crate::nn::Pass;
@@ -13,6 +13,7 @@ use crate::ops::sample::{Place, Sampler};
 use crate::random::Rng;
 use crate::tensor::{Device, Gradients, memory_stats, no_grad, reset_peak};
 use crate::text::Batch;
+use crate::text::batches::MOST_PLACES;
 use crate::train::{Decay, Schedule, Trainer};
 use serde::Serialize;
 
@@ -37,7 +38,7 @@ pub struct Plan {
 /// A step of a [`Trainer`] over `rows` × `time` tokens: forward, backward, AdamW, with the dropout that
 /// the model has. Out of memory: sizes that no machine could address.
 pub fn training(model: Box<dyn Model>, dtype: DType, rows: usize, time: usize) -> Result<Plan> {
-    let batch = batch(rows, time);
+    let batch = batch(rows, time)?;
     let start = held();
     let params = model.layout()?.build(dtype, Device::Meta)?;
     let parameters = held() - start;
@@ -64,11 +65,16 @@ fn forward(trainer: &Trainer, batch: &Batch) -> Result<(usize, usize)> {
     Ok((activations, logits))
 }
 
-/// Full rows, in which every target counts.
-fn batch(rows: usize, time: usize) -> Batch {
+/// Full rows, in which every target counts. Usage error: more than any batch has.
+fn batch(rows: usize, time: usize) -> Result<Batch> {
+    if rows.saturating_mul(time) > MOST_PLACES {
+        let found = format!("{rows} × {time}");
+        return Err(Error::usage("batch of rows × tokens", "at most 2^28 tokens", found));
+    }
     let ids = vec![0; rows * time];
     let positions = (0..rows).flat_map(|_| 0..time as u32).collect();
-    Batch { tokens: ids.clone(), targets: ids.clone(), positions, first_key: ids, rows, time }
+    let (tokens, targets) = (ids.clone(), ids.clone());
+    Ok(Batch { tokens, targets, positions, first_key: ids, rows, time })
 }
 
 /// [`generate`](crate::generate::generate) for `rows` prompts of `prompt` tokens, `new` more of each:

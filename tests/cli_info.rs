@@ -79,7 +79,7 @@ fn every_family_is_told_as_it_is() {
         assert_eq!(found["weights"], json!({ "files": [file], "dtypes": ["f32"] }));
 
         let missing = found["tokenizer"]["missing"].as_str().unwrap();
-        assert!(missing.contains("tokenizer.json, or vocab.json and merges.txt"), "{missing}");
+        assert!(missing.contains("no tokenizer.json"), "{missing}");
         let said = table(dir);
         for words in ["36", "97", "model.safetensors", "f16, bf16", "tokenizer"] {
             assert!(said.contains(words), "{family}: no {words} in {said}");
@@ -135,7 +135,8 @@ fn no_weight_is_read() {
     let mut end = 0;
     for (_, segment) in params.segments() {
         let shape = model.stored(&segment.name).shape(&segment.shape);
-        let begin = std::mem::replace(&mut end, end + 4 * shape.iter().product::<usize>());
+        let begin = end;
+        end += 4 * shape.iter().product::<usize>();
         let entry = json!({ "dtype": "F32", "shape": shape, "data_offsets": [begin, end] });
         head.insert(segment.name.clone(), entry);
     }
@@ -199,11 +200,18 @@ fn the_tokenizer_and_what_the_files_disagree_on_are_told() {
     assert!(notes.contains("eos_token_id is 50256"), "{notes}");
     let said = table(dir);
     assert!(said.contains("BPE, 270 tokens") && said.contains("50256"), "{said}");
-    // Fewer rows than ids.
-    configure(dir, json!({ "vocab_size": 200, "eos_token_id": 0 }));
-    let notes = info(dir)["tokenizer"]["notes"].to_string();
-    assert!(notes.contains("the embedding has 200 rows"), "{notes}");
-    // A broken one is told in its place.
+    // An added token without a row, for which the embedding will grow.
+    let config = json!({ "eos_token": "<|endoftext|>", "pad_token": "<pad>" });
+    fs::write(dir.join("tokenizer_config.json"), config.to_string()).unwrap();
+    configure(dir, json!({ "vocab_size": 270, "eos_token_id": 0 }));
+    let found = info(dir);
+    let notes = found["tokenizer"]["notes"].to_string();
+    assert!(notes.contains("grows from 270 rows to 271, for <pad>"), "{notes}");
+    assert_eq!(found["sizes"]["vocab_size"], 271);
+    // One of another model, and a broken one, are told in their place.
+    configure(dir, json!({ "vocab_size": 200 }));
+    let missing = info(dir)["tokenizer"]["missing"].to_string();
+    assert!(missing.contains("ids below the model's 200"), "{missing}");
     fs::write(dir.join("tokenizer.json"), "{}").unwrap();
     let missing = info(dir)["tokenizer"]["missing"].to_string();
     assert!(missing.contains("tokenizer.json"), "{missing}");

@@ -2,14 +2,15 @@
 //! the heads of the large ones, for no weight is read.
 
 mod origin;
+mod tokenizer;
 
 pub use origin::{Hub, Origin};
+pub use tokenizer::{SpecialToken, TokenizerInfo};
 
 use crate::dtype::DType;
 use crate::error::{Error, Result};
 use crate::formats::weights;
-use crate::models::{self, Model, from_config};
-use crate::text::Tokenizer;
+use crate::models::{self, Description, Model, from_config};
 use crate::train::plan::{self, Plan};
 use serde::Serialize;
 use serde_json::{Map, Value};
@@ -77,7 +78,20 @@ pub struct Memory {
 /// Examines the model in `dir`. What the directory lacks besides its config is told in its place. Bad data
 /// where there is no config, or none that copla computes; out of memory where no machine could hold it.
 pub fn examine(dir: &Path) -> Result<Info> {
-    let model = from_config(dir)?;
+    let description = Description::read(dir);
+    // Where the error is not the tokenizer's, the config has it again.
+    let make = || match &description {
+        Ok(description) => description.model(),
+        Err(_) => from_config(dir),
+    };
+    let tokenizer = match &description {
+        Ok(Description { tokenizer: Some(tokenizer), notes, .. }) => {
+            Part::Found(TokenizerInfo::new(tokenizer, notes.clone()))
+        }
+        Ok(_) => Part::Missing { missing: NO_TOKENIZER.into() },
+        Err(error) => Part::Missing { missing: error.to_string() },
+    };
+    let model = make()?;
     let config = model.config();
     let text = |value: &Value| value.as_str().map(str::to_string);
     Ok(Info {
@@ -87,11 +101,13 @@ pub fn examine(dir: &Path) -> Result<Info> {
         sizes: model.sizes().into_iter().map(|(name, size)| (name.to_string(), size)).collect(),
         parameters: model.layout()?.count(),
         weights: stored(dir).into(),
-        tokenizer: tokenizer(dir, &*model).into(),
+        tokenizer,
         origin: Origin::of(dir)?,
-        memory: memory(dir, &*model)?,
+        memory: memory(make)?,
     })
 }
+
+const NO_TOKENIZER: &str = "no tokenizer.json, and no vocab.json with merges.txt";
 
 fn stored(dir: &Path) -> Result<Weights> {
     let weights = weights::Weights::open(dir)?;
@@ -113,17 +129,18 @@ const LONGEST: usize = 1 << 16;
 
 /// To generate a text that fills the context, and for a step of training on one row as long, and on
 /// several short ones where they are shorter.
-fn memory(dir: &Path, model: &dyn Model) -> Result<Vec<Memory>> {
+fn memory(make: impl Fn() -> Result<Box<dyn Model>>) -> Result<Vec<Memory>> {
+    let model = make()?;
     let context = model.context().min(LONGEST);
     let mut memory = Vec::new();
     for dtypes in [&[DType::F32][..], &[DType::F16, DType::BF16]] {
         let names: Vec<String> = dtypes.iter().map(DType::to_string).collect();
         let row = |work, rows, time, plan| Memory { work, dtypes: names.clone(), rows, time, plan };
-        let plan = plan::generation(model, dtypes[0], 1, context.max(2) - 1, 1)?;
+        let plan = plan::generation(&*model, dtypes[0], 1, context.max(2) - 1, 1)?;
         memory.push(row("generate", 1, context, plan));
         let short = Some(SHORT).filter(|&(_, time)| time < context);
         for (rows, time) in [(1, context)].into_iter().chain(short) {
-            let plan = plan::training(from_config(dir)?, dtypes[0], rows, time)?;
+            let plan = plan::training(make()?, dtypes[0], rows, time)?;
             memory.push(row("train", rows, time, plan));
         }
     }

@@ -76,7 +76,8 @@ fn expect_no_overflow(dir: &Path, params: &Parameters) -> Result<()> {
     let wide = Pretrained::load(dir, Use::Inference, DType::F32, Device::Cpu)?.params;
     let (mut count, mut largest) = (0, (0.0, ""));
     for (param, segment) in wide.segments() {
-        for &x in wide.get(param).slice::<f32>()?.iter().filter(|x| x.is_finite() && is_beyond(**x)) {
+        for &x in wide.get(param).slice::<f32>()?.iter().filter(|x| x.is_finite() && is_beyond(**x))
+        {
             count += 1;
             if x.abs() > largest.0 {
                 largest = (x.abs(), &segment.name);

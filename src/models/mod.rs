@@ -1,15 +1,20 @@
 //! The models: one decoder and its dialects, behind one trait.
 
 pub mod bloom;
+mod convert;
 pub mod decoder;
 pub mod family;
 pub mod gpt2;
 pub mod gpt_neo;
 mod load;
+mod pretrained;
 mod save;
+mod special_ids;
 mod stored;
 
+pub use convert::{Converted, convert};
 pub use load::{Use, from_config, load, stored_dtypes};
+pub use pretrained::{Description, Pretrained};
 pub use save::{in_file_layout, save};
 pub use stored::Stored;
 
@@ -89,7 +94,7 @@ pub trait Model: Send + Sync {
     /// What tells it from others of its family, for people: layers, width and their like, by name.
     fn sizes(&self) -> Vec<(&'static str, Value)>;
 
-    /// `config.json` as `transformers` writes it.
+    /// `config.json` as `transformers` writes it, with what else stood in the one that it was read from.
     fn config(&self) -> Map<String, Value>;
 
     /// How the Hugging Face file stores a parameter.

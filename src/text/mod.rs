@@ -7,10 +7,12 @@ pub mod documents;
 pub mod ngram;
 pub mod split;
 pub mod tokenizer;
+pub mod tokens;
 pub mod verse;
 
 pub use batches::{Batch, Batcher, IGNORE};
 pub use documents::{Document, embedded, read_documents};
 pub use ngram::KneserNey;
 pub use split::{Split, split};
-pub use tokenizer::Tokenizer;
+pub use tokenizer::{Special, Tokenizer};
+pub use tokens::Tokens;

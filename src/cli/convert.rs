@@ -41,11 +41,15 @@ pub fn run(args: Args) -> Result<()> {
     for note in notes {
         super::note(note);
     }
-    let tokenizer = if has_tokenizer { "with" } else { "which has no tokenizer, without" };
+    let from = match &stored[..] {
+        [one] if *one == dtype.to_string() => String::new(),
+        stored => format!(" (before: {})", stored.join(" and ")),
+    };
+    let tokenizer =
+        if has_tokenizer { "with its tokenizer" } else { "without a tokenizer: it has none" };
     super::print(format_args!(
-        "{}: {parameters} parameters, {} to {dtype}, {tokenizer} tokenizer.json, in {}\n",
+        "{}: {parameters} parameters in {dtype}{from}, {tokenizer}\nwritten to {}\n",
         dir.display(),
-        stored.join(" and "),
         args.output.display(),
     ))
 }

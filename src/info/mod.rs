@@ -102,7 +102,7 @@ pub fn examine(dir: &Path) -> Result<Info> {
         parameters: model.layout()?.count(),
         weights: stored(dir).into(),
         tokenizer,
-        origin: Origin::of(dir)?,
+        origin: Origin::of(dir, &config),
         memory: memory(make)?,
     })
 }

@@ -1,8 +1,8 @@
 //! Where a model came from, as far as its directory tells.
 
-use crate::error::Result;
 use crate::formats::json::Object;
 use serde::Serialize;
+use serde_json::{Map, Value};
 use std::path::Path;
 
 #[derive(Debug, Default, PartialEq, Serialize)]
@@ -24,22 +24,17 @@ pub struct Hub {
 }
 
 impl Origin {
-    /// Bad data: a file that is there and is not what it should be.
-    pub fn of(dir: &Path) -> Result<Self> {
-        let config = Object::read(&dir.join("config.json"))?;
-        let state = dir.join("trainer_state.json");
-        let trained_steps = match state.exists() {
-            true => Object::read(&state)?.optional("global_step")?,
-            false => None,
-        };
-        // An empty name is what `transformers` writes for a model made from a config.
-        let name = config.optional("_name_or_path")?.filter(|name: &String| !name.is_empty());
-        Ok(Origin {
-            name_or_path: name,
+    /// What cannot be read tells nothing.
+    pub(super) fn of(dir: &Path, config: &Map<String, Value>) -> Self {
+        let text = |key| config.get(key).and_then(Value::as_str).map(str::to_string);
+        let state = Object::read(&dir.join("trainer_state.json")).ok();
+        Origin {
+            // An empty name is what `transformers` writes for a model made from a config.
+            name_or_path: text("_name_or_path").filter(|name| !name.is_empty()),
             hub: Hub::of(dir),
-            transformers_version: config.optional("transformers_version")?,
-            trained_steps,
-        })
+            transformers_version: text("transformers_version"),
+            trained_steps: state.and_then(|state| state.get("global_step").ok()),
+        }
     }
 }
 

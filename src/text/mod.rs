@@ -4,6 +4,7 @@
 
 pub mod batches;
 pub mod documents;
+pub mod fertility;
 pub mod ngram;
 pub mod split;
 pub mod tokenizer;
@@ -12,6 +13,7 @@ pub mod verse;
 
 pub use batches::{Batch, Batcher, IGNORE};
 pub use documents::{Document, embedded, read_documents};
+pub use fertility::Fertility;
 pub use ngram::KneserNey;
 pub use split::{Split, split};
 pub use tokenizer::{Special, Tokenizer};

@@ -1,5 +1,6 @@
 //! The command line: one file per subcommand, which parses, calls the library and prints.
 
+mod data;
 mod doctor;
 mod evaluate;
 mod generate;

@@ -1,10 +1,13 @@
 //! Parquet: of each group of rows only the columns that are wanted, a page at a time.
 
+mod distrust;
+
 use super::input::Input;
 use super::record::{Fault, Opened, Record, Remarks, Wanted};
 use crate::error::{Error, Result};
+use distrust::{Pages, guarded};
 use parquet::basic::Type;
-use parquet::column::reader::{ColumnReader, ColumnReaderImpl};
+use parquet::column::reader::ColumnReaderImpl;
 use parquet::data_type::{ByteArray, ByteArrayType};
 use parquet::errors::ParquetError;
 use parquet::file::reader::{FileReader, SerializedFileReader};
@@ -19,7 +22,8 @@ const BATCH: usize = 64;
 /// texts.
 pub(super) fn open(input: &Input, wanted: &Wanted, most: u64) -> Result<Opened> {
     let (file, name) = (input.file()?, input.name.clone());
-    let file = SerializedFileReader::new(file).map_err(|error| broken(&name, "footer", error))?;
+    let file = guarded(|| SerializedFileReader::new(file))
+        .map_err(|error| broken(&name, "footer", error))?;
     let schema = file.metadata().file_metadata().schema_descr_ptr();
     let names: Vec<&str> = schema.columns().iter().map(|column| outermost(column)).collect();
     let chosen = wanted.choose(&name, &names)?;
@@ -85,7 +89,7 @@ impl Iterator for Rows {
             if self.group == self.file.num_row_groups() {
                 return None;
             }
-            if let Err(error) = self.next_group() {
+            if let Err(error) = guarded(|| self.next_group()) {
                 let place = format!("row group {}", self.group);
                 return Some(Err(Fault::File(broken(&self.name, &place, error))));
             }
@@ -105,10 +109,9 @@ impl Rows {
         let mut columns = [None, None, None];
         for (column, place) in columns.iter_mut().zip(self.places) {
             let Some(place) = place else { continue };
-            let ColumnReader::ByteArrayColumnReader(reader) = group.get_column_reader(place.at)?
-            else {
-                return Err(ParquetError::General("a row group of other types".to_string()));
-            };
+            let pages = Pages(group.get_column_page_reader(place.at)?);
+            let description = group.metadata().column(place.at).column_descr_ptr();
+            let reader = ColumnReaderImpl::new(description, Box::new(pages));
             let (levels, values) = (Vec::new(), Vec::new());
             *column = Some(Column { reader, place, levels, values, level: 0, value: 0 });
         }
@@ -165,7 +168,8 @@ impl Column {
             self.values.clear();
             let most = BATCH.min(left.saturating_add(1) as usize);
             let levels = self.place.is_nullable.then_some(&mut self.levels);
-            let (rows, ..) = self.reader.read_records(most, levels, None, &mut self.values)?;
+            let (reader, values) = (&mut self.reader, &mut self.values);
+            let (rows, ..) = guarded(|| reader.read_records(most, levels, None, values))?;
             if rows == 0 {
                 return Err(ParquetError::EOF("fewer rows than the group has".to_string()));
             }

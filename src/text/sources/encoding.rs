@@ -34,9 +34,10 @@ const HEAD: usize = 4096;
 /// Reads a file through to find its encoding: a byte order mark decides, else the zeros that every
 /// other byte of UTF-16 is, else UTF-8 if all of it is UTF-8, else Windows-1252 if that is plausible.
 ///
-/// Plausible is: most bytes above ASCII are not UTF-8, half of them would be letters, and none is one
-/// of the five that Windows-1252 leaves undefined. A few broken bytes in UTF-8 do not make it so, nor
-/// do the code pages of DOS and of old Macs. Bad data where nothing fits, with the byte.
+/// Plausible is: most bytes above ASCII are not UTF-8, nine of ten would be letters or the signs of
+/// Spanish, and none is one of the five that Windows-1252 leaves undefined. A few broken bytes in UTF-8
+/// do not make it so, nor do the code pages of DOS and of old Macs. Bad data where nothing fits, with
+/// the byte.
 pub(super) fn recognise(input: &Input) -> Result<Recognised> {
     let mut unpacked = input.open()?;
     let failed = |error| input.failed(error);
@@ -127,17 +128,22 @@ impl Census {
     }
 
     fn is_windows_1252(&self) -> bool {
-        let sum = |bytes: std::ops::RangeInclusive<usize>| self.counts[bytes].iter().sum::<u64>();
-        let undefined = [0x81, 0x8d, 0x8f, 0x90, 0x9d];
-        let letters = sum(0xc0..=0xff) - self.counts[0xd7] - self.counts[0xf7]
-            + self.counts[0xaa]
-            + self.counts[0xba];
-        undefined.iter().all(|&byte| self.counts[byte] == 0)
-            && self.counts[0] == 0
-            && 2 * letters >= sum(0x80..=0xff)
-            && 2 * self.malformed > sum(0xc0..=0xff)
+        let counts = &self.counts;
+        let sum = |bytes: &[u8]| bytes.iter().map(|&byte| counts[usize::from(byte)]).sum::<u64>();
+        let high: u64 = counts[0x80..].iter().sum();
+        let leading: u64 = counts[0xc0..].iter().sum();
+        // All from À to ÿ but × and ÷.
+        let letters = leading - sum(b"\xd7\xf7");
+        counts[0] == 0
+            && sum(b"\x81\x8d\x8f\x90\x9d") == 0
+            && 10 * (letters + sum(SIGNS)) >= 9 * high
+            && 4 * letters >= high
+            && 2 * self.malformed > leading
     }
 }
+
+/// € … ‘ ’ “ ” – — ¡ ª « ° · º » ¿ in Windows-1252.
+const SIGNS: &[u8] = b"\x80\x85\x91\x92\x93\x94\x96\x97\xa1\xaa\xab\xb0\xb7\xba\xbb\xbf";
 
 /// A file's text as UTF-8, with as much of it at a time as is allowed.
 pub(super) struct Utf8 {

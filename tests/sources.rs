@@ -667,7 +667,7 @@ fn broken_rows_are_counted_where_that_is_asked_for() {
         assert_eq!((report.rows, report.skipped_rows), (5, 3), "{name}");
         assert!(report.first_skipped.as_ref().unwrap().contains("row 2 (line"), "{report:?}");
         let line = report.to_string();
-        assert!(line.contains("3 broken rows skipped, the first: "), "{line}");
+        assert!(line.contains("; broken rows skipped: 3 (the first: "), "{line}");
     }
 }
 
@@ -701,7 +701,7 @@ fn no_change_of_a_good_file_makes_a_reader_panic() {
             continue;
         }
         let bytes = fs::read(&good).unwrap();
-        for _ in 0..300 {
+        for _ in 0..150 {
             let mut bytes = bytes.clone();
             for _ in 0..1 + random.below(3) {
                 let at = random.below(bytes.len().max(1));

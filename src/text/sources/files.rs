@@ -60,7 +60,7 @@ fn known_ends() -> String {
 /// The files that `path` stands for, in the order of their paths, so that a source is read in the same
 /// order everywhere; and how many were passed over, for the ends of their names are unknown. That is the
 /// file itself; all files below a directory, but for names that begin with a point; or those that match a
-/// pattern (`*`, `?`, `[a-z]`, `**`), if it is no path.
+/// pattern (`*`, `?`, `[a-z]`, `**`), if it is no path. With a format given, none is passed over.
 ///
 /// Bad data: nothing there; a single file of unknown format; several and none of a known format.
 pub(super) fn find(path: &Path, given: Option<Format>) -> Result<(Vec<(Input, Format)>, u64)> {

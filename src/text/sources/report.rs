@@ -99,11 +99,11 @@ impl fmt::Display for SourceReport {
             (self.skipped_rows, "broken rows skipped"),
         ] {
             if count > 0 {
-                write!(f, "; {count} {what}")?;
+                write!(f, "; {what}: {count}")?;
             }
         }
         match &self.first_skipped {
-            Some(why) => write!(f, ", the first: {why}"),
+            Some(why) => write!(f, " (the first: {why})"),
             None => Ok(()),
         }
     }

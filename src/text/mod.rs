@@ -4,6 +4,7 @@
 
 pub mod batches;
 pub mod documents;
+pub mod fertility;
 pub mod ngram;
 pub mod sources;
 pub mod split;
@@ -13,8 +14,9 @@ pub mod verse;
 
 pub use batches::{Batch, Batcher, IGNORE};
 pub use documents::{Document, Origin, embedded};
+pub use fertility::Fertility;
 pub use ngram::KneserNey;
 pub use sources::Source;
 pub use split::{Split, split};
-pub use tokenizer::Tokenizer;
+pub use tokenizer::{Special, Tokenizer};
 pub use tokens::Tokens;

@@ -1,6 +1,7 @@
 //! The command line: one file per subcommand, which parses, calls the library and prints.
 
 mod convert;
+mod data;
 mod doctor;
 mod evaluate;
 mod generate;

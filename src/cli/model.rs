@@ -1,7 +1,9 @@
-//! Which model a command means: a directory, or a name that is downloaded before the work begins.
+//! Which model a command means (a directory, or a name that is downloaded before the work begins), and
+//! how it is opened: with a word on stderr about all that had to be mended.
 
 use copla::formats::hub::{self, Hub, Location};
-use copla::{Error, Result};
+use copla::models::{Pretrained, Use};
+use copla::{DType, Device, Error, Result};
 use indicatif::{DecimalBytes, ProgressBar, ProgressStyle};
 use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
@@ -84,4 +86,13 @@ impl hub::Observer for Teller {
             super::note(format_args!("downloading {file}: {} of {size}", DecimalBytes(bytes)));
         }
     }
+}
+
+/// The model in `dir`; what its files disagree on, and what was decided, is told on stderr.
+pub fn load(dir: &Path, wanted: Use, dtype: DType, device: Device) -> Result<Pretrained> {
+    let loaded = Pretrained::load(dir, wanted, dtype, device)?;
+    for line in &loaded.notes {
+        super::note(format_args!("copla: {line}"));
+    }
+    Ok(loaded)
 }

@@ -11,7 +11,7 @@ use std::path::PathBuf;
 
 #[derive(clap::Args)]
 pub struct Args {
-    #[arg(long, value_name = "MODEL", help = super::model::HELP)]
+    #[arg(long, value_name = "MODEL", help = super::model::help_with_default())]
     model: Option<String>,
     /// Documents: a CSV with a column `content`, or a text with blank lines between them
     #[arg(long, value_name = "FILE")]

@@ -7,6 +7,7 @@ import torch
 
 import fused_ops
 import plain_ops
+import replicas
 import tiny_models
 import torch_files
 
@@ -34,12 +35,14 @@ def main() -> None:
     here = Path(__file__).parent
     # One thread: the order of summation, and with it the bytes, depends on nothing but the code.
     torch.set_num_threads(1)
-    known = [*OPERATIONS, *tiny_models.CONFIGS, FILES]
+    known = [*OPERATIONS, *tiny_models.CONFIGS, FILES, *replicas.REPLICAS]
     for name in sys.argv[1:] or known:
         if name in tiny_models.CONFIGS:
             tiny_models.make(name, here / name)
         elif name == FILES:
             torch_files.make(here / FILES)
+        elif name in replicas.REPLICAS:
+            replicas.make(name, here / "replicas")
         elif name in OPERATIONS:
             for family in OPERATIONS[name]():
                 family.save(here)

@@ -104,6 +104,29 @@ fn the_logits_are_those_of_transformers() {
     }
 }
 
+/// Where there are both, `model.safetensors` is read; the pickle, often with other names, says the same.
+#[test]
+fn both_forms_of_the_weights_are_the_same_model() {
+    let mut pairs = 0;
+    for replica in Replica::all() {
+        if !replica.dir.join("model.safetensors").exists() {
+            continue;
+        }
+        let dir = tempfile::tempdir().unwrap();
+        for file in ["config.json", "pytorch_model.bin"] {
+            std::fs::copy(replica.dir.join(file), dir.path().join(file)).unwrap();
+        }
+        let [(_, ours), (_, pickled)] = [&*replica.dir, dir.path()]
+            .map(|dir| load(dir, Use::Inference, DType::F32, Device::Cpu).unwrap());
+        for ((a, segment), (b, _)) in ours.segments().zip(pickled.segments()) {
+            let [a, b] = [ours.get(a), pickled.get(b)].map(|x| x.to_vec::<f32>().unwrap());
+            assert!(a == b, "{}: {}", replica.name, segment.name);
+        }
+        pairs += 1;
+    }
+    assert_eq!(pairs, 4);
+}
+
 /// Those that main can tokenize with today: their end of text stands in their vocabulary.
 fn tokenized() -> impl Iterator<Item = Replica> {
     Replica::all().into_iter().filter(|replica| replica.special["tokenizer"]["eos_token_id"] != 300)

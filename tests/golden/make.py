@@ -29,16 +29,19 @@ OPERATIONS = {
 }
 # `torch_files` takes its weights from a model's.
 FILES = "torch"
+UNTIED = "untied"
 
 
 def main() -> None:
     here = Path(__file__).parent
     # One thread: the order of summation, and with it the bytes, depends on nothing but the code.
     torch.set_num_threads(1)
-    known = [*OPERATIONS, *tiny_models.CONFIGS, FILES, *replicas.REPLICAS]
+    known = [*OPERATIONS, *tiny_models.CONFIGS, UNTIED, FILES, *replicas.REPLICAS]
     for name in sys.argv[1:] or known:
         if name in tiny_models.CONFIGS:
             tiny_models.make(name, here / name)
+        elif name == UNTIED:
+            tiny_models.untied(here / UNTIED)
         elif name == FILES:
             torch_files.make(here / FILES)
         elif name in replicas.REPLICAS:

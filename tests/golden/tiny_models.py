@@ -59,6 +59,23 @@ CONFIGS = {
     "bloom_tiny": BloomConfig(vocab_size=97, seq_length=40, hidden_size=36, n_layer=3, n_head=6, **NO_END),
 }
 
+# A head of its own, which none of the published models has.
+UNTIED = {
+    "gpt2": GPT2Config(vocab_size=31, n_positions=12, n_embd=12, n_layer=2, n_head=2, tie_word_embeddings=False, **NO_END),
+    "gpt_neo": GPTNeoConfig(
+        vocab_size=31,
+        max_position_embeddings=12,
+        hidden_size=12,
+        num_layers=2,
+        num_heads=2,
+        attention_types=[[["global", "local"], 1]],
+        window_size=5,
+        tie_word_embeddings=False,
+        **NO_END,
+    ),
+    "bloom": BloomConfig(vocab_size=31, seq_length=12, hidden_size=12, n_layer=2, n_head=2, tie_word_embeddings=False, **NO_END),
+}
+
 
 def random_model(name: str, config: PreTrainedConfig) -> PreTrainedModel:
     """Weights large enough that attention is peaked and logits are not flat; no bias is 0 and no norm's weight is 1."""
@@ -190,3 +207,16 @@ def make(name: str, directory: Path) -> None:
     save(train(model, token_ids), directory / "expected_adamw.safetensors")
     if model.config.model_type == "gpt_neo":
         save(telling_texts(name, directory), directory / "expected_greedy.safetensors")
+
+
+def untied(directory: Path) -> None:
+    """Models that differ from the others by their head: logits only."""
+    disable_progress_bar()
+    for family, config in UNTIED.items():
+        name = f"untied/{family}"
+        random_model(name, config).save_pretrained(directory / family)
+        model = AutoModelForCausalLM.from_pretrained(directory / family, dtype=torch.float64, attn_implementation="eager")
+        token_ids = torch.randint(config.vocab_size, (1, 11), generator=generator(f"{name}/token_ids"))
+        with torch.no_grad():
+            logits = model(token_ids).logits
+        save({"token_ids": token_ids, "logits": logits}, directory / family / "expected.safetensors")

@@ -3,9 +3,9 @@
 use super::machine::Machine;
 use copla::Result;
 use copla::evaluate::evaluate;
-use copla::models::{Use, load};
+use copla::models::Use;
 use copla::report::table::Table;
-use copla::text::{Tokenizer, read_documents};
+use copla::text::read_documents;
 use serde_json::json;
 use std::path::PathBuf;
 
@@ -28,9 +28,8 @@ pub fn run(args: Args) -> Result<()> {
     let device = args.machine.device()?;
     let dir = super::model::directory(args.model)?;
     let documents = read_documents(&args.data)?;
-    let tokenizer = Tokenizer::load(&dir)?;
-    let (model, params) = load(&dir, Use::Inference, args.machine.dtype(), device)?;
-    let found = evaluate(&*model, &params, &tokenizer, &documents)?;
+    let loaded = super::model::load(&dir, Use::Inference, args.machine.dtype(), device)?;
+    let found = evaluate(&*loaded.model, &loaded.params, loaded.tokenizer()?, &documents)?;
     if args.json {
         let object = json!({
             "loss": found.loss,

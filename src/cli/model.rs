@@ -1,7 +1,8 @@
-//! Which model a command means.
+//! Which model a command means, and how it is opened: with a word on stderr about all that had to be mended.
 
-use copla::{Error, Result};
-use std::path::PathBuf;
+use copla::models::{Pretrained, Use};
+use copla::{DType, Device, Error, Result};
+use std::path::{Path, PathBuf};
 
 /// Where `copla train` saves what it trains, and where the other commands look for it.
 pub const DEFAULT: &str = "runs/coplas";
@@ -16,4 +17,13 @@ pub fn directory(given: Option<PathBuf>) -> Result<PathBuf> {
             Err(Error::usage("--model", expected, "neither"))
         }
     }
+}
+
+/// The model in `dir`; what its files disagree on, and what was decided, is told on stderr.
+pub fn load(dir: &Path, wanted: Use, dtype: DType, device: Device) -> Result<Pretrained> {
+    let loaded = Pretrained::load(dir, wanted, dtype, device)?;
+    for line in &loaded.notes {
+        super::note(format_args!("copla: {line}"));
+    }
+    Ok(loaded)
 }

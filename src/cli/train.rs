@@ -5,9 +5,9 @@ use clap::ValueEnum;
 use copla::evaluate::Evaluation;
 use copla::models::decoder::DropoutShares;
 use copla::models::gpt2::{self, Gpt2};
-use copla::models::{self, Model, Use};
+use copla::models::{Model, Use};
 use copla::ops::adamw::AdamW;
-use copla::text::{Tokenizer, embedded, read_documents};
+use copla::text::{embedded, read_documents};
 use copla::train::{
     Data, DataOptions, Decay, Observer, Options, Progress, Recipe, Schedule, Step, Trainer,
     write_texts,
@@ -204,7 +204,7 @@ fn trainer(
     sizes.dropout = DropoutShares { embedding: share, attention: share, residual: share };
     // Places beyond a row are never trained, so the model has none.
     sizes.context = args.block_size.unwrap_or(recipe.time);
-    let model = Gpt2::new(sizes, Some(data.tokenizer.eos()))?;
+    let model = Gpt2::new(sizes, Some(data.tokenizer.eos()?))?;
     let mut params = model.layout()?.build(args.machine.dtype(), device)?;
     model.initialise(&mut params, args.seed)?;
     let rule = AdamW {
@@ -229,9 +229,8 @@ fn trainer(
 /// Verses by the model as it was saved.
 fn print_verses(args: &Args, device: Device) -> Result<()> {
     let dtype = args.machine.dtype();
-    let (model, params) = models::load(&args.output, Use::Inference, dtype, device)?;
-    let tokenizer = Tokenizer::load(&args.output)?;
-    for text in write_texts(&*model, &params, &tokenizer, 3, 120, args.seed)? {
+    let saved = super::model::load(&args.output, Use::Inference, dtype, device)?;
+    for text in write_texts(&*saved.model, &saved.params, saved.tokenizer()?, 3, 120, args.seed)? {
         super::print(format_args!("\n{}\n", text.trim()))?;
     }
     Ok(())

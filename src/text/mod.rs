@@ -16,5 +16,5 @@ pub use documents::{Document, embedded, read_documents};
 pub use fertility::Fertility;
 pub use ngram::KneserNey;
 pub use split::{Split, split};
-pub use tokenizer::Tokenizer;
+pub use tokenizer::{Special, Tokenizer};
 pub use tokens::Tokens;

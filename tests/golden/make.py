@@ -9,6 +9,7 @@ import fused_ops
 import plain_ops
 import replicas
 import tiny_models
+import tokenizer_files
 import torch_files
 
 OPERATIONS = {
@@ -30,13 +31,14 @@ OPERATIONS = {
 # `torch_files` takes its weights from a model's.
 FILES = "torch"
 UNTIED = "untied"
+TOKENIZERS = "tokenizers"
 
 
 def main() -> None:
     here = Path(__file__).parent
     # One thread: the order of summation, and with it the bytes, depends on nothing but the code.
     torch.set_num_threads(1)
-    known = [*OPERATIONS, *tiny_models.CONFIGS, UNTIED, FILES, *replicas.REPLICAS]
+    known = [*OPERATIONS, *tiny_models.CONFIGS, UNTIED, FILES, TOKENIZERS, *replicas.REPLICAS]
     for name in sys.argv[1:] or known:
         if name in tiny_models.CONFIGS:
             tiny_models.make(name, here / name)
@@ -46,6 +48,8 @@ def main() -> None:
             torch_files.make(here / FILES)
         elif name in replicas.REPLICAS:
             replicas.make(name, here / "replicas")
+        elif name == TOKENIZERS:
+            tokenizer_files.make(here / TOKENIZERS)
         elif name in OPERATIONS:
             for family in OPERATIONS[name]():
                 family.save(here)

@@ -11,9 +11,8 @@ use std::path::PathBuf;
 
 #[derive(clap::Args)]
 pub struct Args {
-    /// Directory of the model, as `copla train` or `transformers` saves it [default: runs/coplas]
-    #[arg(long, value_name = "DIR")]
-    model: Option<PathBuf>,
+    #[arg(long, value_name = "MODEL", help = super::model::HELP)]
+    model: Option<String>,
     /// Documents: a CSV with a column `content`, or a text with blank lines between them
     #[arg(long, value_name = "FILE")]
     data: PathBuf,

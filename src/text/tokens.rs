@@ -30,7 +30,7 @@ enum Ids {
     Here(Vec<u32>),
     /// At the beginning of a file, this many bytes each.
     Mapped {
-        file: Mmap,
+        file: Mapped,
         width: usize,
     },
 }

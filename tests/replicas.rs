@@ -1,6 +1,7 @@
 //! The promise: the models that people name can be used as they are. Every replica under
 //! `golden/replicas` (real files, keys, names, dtypes and special tokens; small and random) is loaded,
-//! computes and tokenizes as `transformers` does, is evaluated, writes and is trained.
+//! computes and tokenizes as `transformers` does, is told about, evaluated, trained and converted, and
+//! writes.
 
 use copla::formats::safetensors::Weights;
 use copla::generate::{Settings, generate};
@@ -13,7 +14,7 @@ use copla::train::{Decay, Schedule, Trainer};
 use copla::{DType, Device};
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::Command;
 
 /// The end of text that each is found to have, and what its config said where that was another.
 const REPLICAS: [(&str, u32, Option<u32>); 10] = [
@@ -79,21 +80,17 @@ impl Replica {
         config["vocab_size"].as_u64().unwrap() as usize
     }
 
-    /// What `copla COMMAND --model DIR ARGUMENTS` prints; it must succeed.
-    fn copla(&self, command: &str, arguments: &[&str]) -> Output {
-        let output = Command::new(env!("CARGO_BIN_EXE_copla"))
-            .args([command, "--model", self.dir.to_str().unwrap()])
-            .args(arguments)
-            .output()
-            .unwrap();
+    /// What `copla ARGUMENTS` prints in JSON, DIR being the replica's; it must succeed.
+    fn copla(&self, arguments: &[&str]) -> Value {
+        let dir = self.dir.to_str().unwrap();
+        let arguments = arguments.iter().map(|&word| if word == "DIR" { dir } else { word });
+        let output =
+            Command::new(env!("CARGO_BIN_EXE_copla")).args(arguments).arg("--json").output();
+        let output = output.unwrap();
         let told = String::from_utf8_lossy(&output.stderr);
-        assert!(output.status.success(), "{}: {command} {arguments:?}: {told}", self.name);
-        output
+        assert!(output.status.success(), "{}: {told}", self.name);
+        serde_json::from_slice(&output.stdout).unwrap()
     }
-}
-
-fn printed(output: &Output) -> Value {
-    serde_json::from_slice(&output.stdout).unwrap()
 }
 
 #[test]
@@ -212,12 +209,11 @@ fn the_tokens_are_those_of_transformers() {
 
 #[test]
 fn each_is_evaluated() {
-    let text = tempfile::NamedTempFile::new().unwrap();
+    let text = tempfile::Builder::new().suffix(".txt").tempfile().unwrap();
     std::fs::write(&text, "La luna baja al río.\n\n¿Quién canta en la orilla, niña?\n").unwrap();
     for replica in Replica::all() {
-        let found = printed(
-            &replica.copla("evaluate", &["--data", text.path().to_str().unwrap(), "--json"]),
-        );
+        let data = text.path().to_str().unwrap();
+        let found = replica.copla(&["evaluate", "--model", "DIR", "--data", data]);
         let loss = found["loss"].as_f64().unwrap();
         // Random weights foretell worse than knowing nothing, which would be ln 300, but not wildly so.
         assert!((5.0..20.0).contains(&loss), "{}: {loss}", replica.name);
@@ -228,9 +224,22 @@ fn each_is_evaluated() {
 #[test]
 fn each_writes_what_its_tokenizer_can_spell() {
     for replica in Replica::all() {
-        let asked = ["--prompt", "La luna", "--max-new-tokens", "12", "--temperature", "5"];
-        let more = ["--ignore-eos", "--num-return-sequences", "3", "--json"];
-        let written = printed(&replica.copla("generate", &[&asked[..], &more].concat()));
+        let written =
+            replica.copla(
+                &[
+                    &[
+                        "generate",
+                        "--model",
+                        "DIR",
+                        "--prompt",
+                        "La luna",
+                        "--max-new-tokens",
+                        "12",
+                    ][..],
+                    &["--temperature", "5", "--ignore-eos", "--num-return-sequences", "3"],
+                ]
+                .concat(),
+            );
         for sequence in written["sequences"].as_array().unwrap() {
             let ids = sequence["token_ids"].as_array().unwrap();
             assert_eq!(ids.len(), 12, "{}", replica.name);
@@ -274,5 +283,45 @@ fn each_learns_a_text_by_heart() {
             (0..20).map(|step| trainer.step(&batches.batch(step)).unwrap().loss).collect();
         let (first, last) = (losses[0], losses[19]);
         assert!(last < first / 2.0, "{}: {first} to {last}", replica.name);
+    }
+}
+
+#[test]
+fn each_is_told_about() {
+    for replica in Replica::all() {
+        let found = replica.copla(&["info", "DIR"]);
+        let Pretrained { model, params, .. } = replica.open(Use::Inference);
+        let of_model = model.config();
+        assert_eq!(found["family"], of_model["model_type"], "{}", replica.name);
+        let special = found["tokenizer"]["special"].as_array().unwrap();
+        let eos = special.iter().find(|special| special["name"] == "eos_token").unwrap();
+        assert_eq!(eos["id"], replica.eos, "{}", replica.name);
+        let file = found["weights"]["files"][0]["name"].as_str().unwrap();
+        let has_safetensors = replica.dir.join("model.safetensors").exists();
+        let expected = if has_safetensors { "model.safetensors" } else { "pytorch_model.bin" };
+        assert_eq!(file, expected, "{}", replica.name);
+        assert_eq!(found["parameters"], params.count(), "{}", replica.name);
+    }
+}
+
+/// Converted, it is the model that it was, without whatever had to be mended.
+#[test]
+fn each_is_converted() {
+    for replica in Replica::all() {
+        let place = tempfile::tempdir().unwrap();
+        let dir = place.path().join("converted");
+        replica.copla(&["convert", "DIR", "--output", dir.to_str().unwrap()]);
+        for file in ["config.json", "model.safetensors", "tokenizer.json"] {
+            assert!(dir.join(file).exists(), "{}: {file}", replica.name);
+        }
+        let before = replica.open(Use::Inference);
+        let after = Pretrained::load(&dir, Use::Inference, DType::F32, Device::Cpu).unwrap();
+        assert_eq!(after.notes, [""; 0], "{}", replica.name);
+        assert_eq!(after.tokenizer().unwrap().eos().unwrap(), replica.eos, "{}", replica.name);
+        for ((a, segment), (b, _)) in before.params.segments().zip(after.params.segments()) {
+            let a = before.params.get(a).to_vec::<f32>().unwrap();
+            let b = after.params.get(b).to_vec::<f32>().unwrap();
+            assert!(a == b, "{}: {}", replica.name, segment.name);
+        }
     }
 }

@@ -101,7 +101,8 @@ fn every_replica_is_tested() {
         .map(|entry| entry.file_name().into_string().unwrap())
         .collect();
     let mut tested = REPLICAS.map(|(name, ..)| name);
-    (found.sort(), tested.sort());
+    found.sort();
+    tested.sort();
     assert_eq!(found, tested);
 }
 

@@ -132,7 +132,7 @@ fn what_cannot_be_done_is_one_line() {
 
     let cases: &[(&[&str], i32, &str)] = &[
         (&[], 2, "copla train"),
-        (&["--model", "nowhere"], 5, "nowhere"),
+        (&["--model", "./nowhere"], 5, "./nowhere: expected a model directory"),
         (&["--model", "empty"], 5, "empty/config.json"),
         (&["--model", "broken"], 5, "model.safetensors"),
         (&["--model", "m", "--prompt", &long], 2, "prompt: expected 1 to 48 tokens"),

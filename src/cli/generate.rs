@@ -8,13 +8,11 @@ use copla::models::{Pretrained, Use};
 use copla::ops::sample::Sampler;
 use copla::text::{Special, Tokenizer};
 use serde_json::json;
-use std::path::PathBuf;
 
 #[derive(clap::Args)]
 pub struct Args {
-    /// Directory of the model [default: runs/coplas, which `copla train` makes]
-    #[arg(long, value_name = "DIR")]
-    model: Option<PathBuf>,
+    #[arg(long, value_name = "MODEL", help = model::HELP)]
+    model: Option<String>,
     /// Text to continue; the empty text begins a new one. A special token such as <|endoftext|> is read as
     /// that token
     #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
@@ -49,7 +47,6 @@ pub struct Args {
 
 pub fn run(args: Args) -> Result<()> {
     let device = args.machine.device()?;
-    let dir = &model::directory(args.model)?;
     let mut settings = Settings {
         max_new_tokens: args.max_new_tokens,
         sampler: Sampler::new(args.temperature, args.top_k, args.top_p)?,
@@ -58,7 +55,9 @@ pub fn run(args: Args) -> Result<()> {
         num_return_sequences: args.num_return_sequences,
     };
     settings.check()?;
-    let loaded = model::load(dir, Use::Inference, args.machine.dtype(), device)?;
+    let name = args.model.clone().unwrap_or_else(|| model::DEFAULT.to_string());
+    let dir = model::directory(args.model)?;
+    let loaded = model::load(&dir, Use::Inference, args.machine.dtype(), device)?;
     let Pretrained { model, params, .. } = &loaded;
     let tokenizer = loaded.tokenizer()?;
     settings.sampler = settings.sampler.below(tokenizer.vocab_size());
@@ -71,8 +70,7 @@ pub fn run(args: Args) -> Result<()> {
         (!args.json && args.num_return_sequences == 1).then(|| TextStream::new(tokenizer));
     if !args.json {
         note(format_args!(
-            "{}: temperature {}, top-p {}, top-k {}, seed {}, at most {} new tokens",
-            dir.display(),
+            "{name}: temperature {}, top-p {}, top-k {}, seed {}, at most {} new tokens",
             args.temperature,
             args.top_p,
             args.top_k,

@@ -12,9 +12,8 @@ use std::path::PathBuf;
 #[derive(clap::Args)]
 #[command(group = clap::ArgGroup::new("input").required(true))]
 pub struct Args {
-    /// Directory of the model, as `copla train` or `transformers` saves it [default: runs/coplas]
-    #[arg(long, value_name = "DIR")]
-    model: Option<PathBuf>,
+    #[arg(long, value_name = "MODEL", help = super::model::HELP)]
+    model: Option<String>,
     /// Text to read, with the special tokens that it names and those that the tokenizer's files ask for
     #[arg(long, group = "input", allow_hyphen_values = true)]
     text: Option<String>,

@@ -120,6 +120,10 @@ impl<F: Family> Model for DecoderModel<F> {
         Ok(())
     }
 
+    fn sizes(&self) -> Vec<(&'static str, Value)> {
+        self.decoder.sizes()
+    }
+
     fn config(&self) -> Map<String, Value> {
         let mut config = self.source.clone();
         if let Value::Object(known) = F::config(&self.decoder.options) {

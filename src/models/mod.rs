@@ -1,6 +1,7 @@
 //! The models: one decoder and its dialects, behind one trait.
 
 pub mod bloom;
+mod convert;
 pub mod decoder;
 pub mod family;
 pub mod gpt2;
@@ -11,8 +12,9 @@ mod save;
 mod special_ids;
 mod stored;
 
-pub use load::{Use, from_config, load};
-pub use pretrained::Pretrained;
+pub use convert::{Converted, convert};
+pub use load::{Use, from_config, load, stored_dtypes};
+pub use pretrained::{Description, Pretrained};
 pub use save::{in_file_layout, save};
 pub use stored::Stored;
 
@@ -88,6 +90,9 @@ pub trait Model: Send + Sync {
 
     /// Fresh weights, drawn on the CPU by the family's own rule.
     fn initialise(&self, params: &mut Parameters, seed: u64) -> Result<()>;
+
+    /// What tells it from others of its family, for people: layers, width and their like, by name.
+    fn sizes(&self) -> Vec<(&'static str, Value)>;
 
     /// `config.json` as `transformers` writes it, with what else stood in the one that it was read from.
     fn config(&self) -> Map<String, Value>;

@@ -5,10 +5,9 @@ use crate::error::Result;
 use crate::formats::json;
 use crate::formats::safetensors::{self, Entry};
 use crate::models::Model;
-use crate::tensor::{Device, Param, Parameters, Segment, Tensor};
+use crate::tensor::{Param, Parameters, Segment, Tensor};
 use crate::text::Special;
 use serde_json::{Map, Value};
-use std::borrow::Cow;
 use std::path::Path;
 
 /// Writes `config.json`, `generation_config.json` and `model.safetensors` into the directory `dir`.
@@ -61,7 +60,7 @@ pub fn in_file_layout(
     Ok(stored.names(name).into_iter().zip(stored.to_file(tensor)?).collect())
 }
 
-/// The entries that one parameter makes, each converted when it is written.
+/// The entries that one parameter makes, each converted piece by piece when it is written.
 fn weights<'a>(
     model: &'a dyn Model,
     params: &'a Parameters,
@@ -71,9 +70,8 @@ fn weights<'a>(
     let stored = model.stored(&segment.name);
     let dims = stored.shape(&segment.shape);
     stored.names(&segment.name).into_iter().enumerate().map(move |(i, name)| {
-        Entry::lazy(name, params.dtype(), &dims, move || {
-            let values = params.get(param).to_device(Device::Cpu)?;
-            Ok(Cow::Owned(stored.to_file(&values)?.swap_remove(i).to_bytes()?))
+        Entry::in_pieces(name, params.dtype(), &dims, move |put| {
+            stored.write(&params.get(param), i, put)
         })
     })
 }

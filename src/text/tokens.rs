@@ -7,12 +7,12 @@ use std::fs::File;
 use std::ops::Range;
 use std::path::Path;
 
-use memmap2::Mmap;
 use rayon::prelude::*;
 use sha2::{Digest, Sha256};
 
 use crate::error::{Error, Result};
-use crate::formats::{atomic, mapped};
+use crate::formats::atomic;
+use crate::formats::mapped::{self, Mapped};
 use crate::text::Tokenizer;
 
 /// Tokenised documents, and the counts of their text that the ids no longer tell.
@@ -30,7 +30,7 @@ enum Ids {
     Here(Vec<u32>),
     /// At the beginning of a file, this many bytes each.
     Mapped {
-        file: Mmap,
+        file: Mapped,
         width: usize,
     },
 }

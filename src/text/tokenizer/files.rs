@@ -8,7 +8,7 @@ use tokenizers::models::bpe::{BPE, Vocab};
 use tokenizers::pre_tokenizers::PreTokenizerWrapper;
 use tokenizers::{AddedToken, Tokenizer as Inner};
 
-use super::special::{LISTS, Special, added_token, named, to_words};
+use super::special::{LISTS, Special, add_special, added_token, named, to_words};
 use super::{Tokenizer, byte_level, library, surround_prompts};
 use crate::formats::atomic;
 use crate::formats::json::{self, Object};
@@ -64,7 +64,7 @@ impl Tokenizer {
                 config.entry(special.token_key()).or_insert_with(|| token.into());
             }
         }
-        add_special(&mut inner, named(&config));
+        add_special(&mut inner, &named(&config));
         let mut tokenizer = Self::new(inner, config, &dir.display().to_string())?;
         if begins || ends {
             let [bos, eos] = [Special::Bos, Special::Eos].map(|s| tokenizer.special(s));
@@ -131,16 +131,6 @@ fn without_config(
         true => Ok(Some(byte_level(bpe(&vocab, &merges, added)?, prefix_space))),
         false => Ok(None),
     }
-}
-
-/// Makes `tokens` special; how one is found in a text remains what was said where it was added.
-fn add_special(inner: &mut Inner, tokens: Vec<AddedToken>) {
-    let said = inner.get_added_tokens_decoder();
-    let as_said = |token: AddedToken| match said.values().find(|t| t.content == token.content) {
-        Some(said) => said.clone().special(true),
-        None => token,
-    };
-    inner.add_special_tokens(&tokens.into_iter().map(as_said).collect::<Vec<_>>());
 }
 
 /// The name of the tokenizer's class: as `tokenizer_config.json` or `config.json` has it, else that of

@@ -3,7 +3,8 @@
 //! The house, from the ground up (a floor imports only floors below it):
 //!
 //! - [`error`], [`dtype`], [`shape`], [`random`]: what everything speaks of
-//! - [`text`], [`formats`], [`report`]: documents, tokenizers, batches; the files that hold models; tables
+//! - [`formats`], [`report`]: the files that hold models, and how any file is written; tables
+//! - [`text`]: documents, tokenizers, batches
 //! - [`cpu`], [`cuda`]: the two machines: threads, SIMD, matrix products; cards, their kernels and memory
 //! - [`tensor`]: tensors, the graph behind them, the arena of parameters
 //! - [`ops`]: the operations, one room each

@@ -7,6 +7,7 @@ pub mod documents;
 pub mod ngram;
 pub mod split;
 pub mod tokenizer;
+pub mod tokens;
 pub mod verse;
 
 pub use batches::{Batch, Batcher, IGNORE};
@@ -14,3 +15,4 @@ pub use documents::{Document, embedded, read_documents};
 pub use ngram::KneserNey;
 pub use split::{Split, split};
 pub use tokenizer::Tokenizer;
+pub use tokens::Tokens;

@@ -3,9 +3,11 @@
 //! `text` knows no tensors: what it yields are vectors of ids, of which `train` makes tensors.
 
 pub mod batches;
+mod characters;
 pub mod documents;
 pub mod ngram;
 pub mod split;
+pub mod streams;
 pub mod tokenizer;
 pub mod tokens;
 pub mod verse;
@@ -14,5 +16,6 @@ pub use batches::{Batch, Batcher, IGNORE};
 pub use documents::{Document, embedded, read_documents};
 pub use ngram::KneserNey;
 pub use split::{Split, split};
+pub use streams::Streams;
 pub use tokenizer::Tokenizer;
 pub use tokens::Tokens;

@@ -13,6 +13,7 @@ use tokenizers::pre_tokenizers::byte_level::ByteLevel;
 use tokenizers::processors::template::TemplateProcessing;
 use tokenizers::{AddedToken, Tokenizer as Inner};
 
+use crate::text::characters;
 use crate::{Error, Result};
 
 /// What GPT-2's tokenizer class calls the end of a text where its files do not say.
@@ -59,18 +60,40 @@ impl Tokenizer {
         inner
             .train(&mut trainer, texts.iter().map(AsRef::as_ref))
             .map_err(|error| library("training the tokenizer", "a vocabulary", error))?;
+        let class = [
+            ("tokenizer_class".to_string(), "GPT2TokenizerFast".into()),
+            ("add_prefix_space".to_string(), false.into()),
+        ];
+        Self::trained(inner, class, END_OF_TEXT)
+    }
+
+    /// A token for every character of `texts`, whichever they are; others are `<unk>`, which decoding
+    /// cannot undo ([`Tokenizer::unknown`]). `<|endoftext|>` is id 0, `<unk>` 1, frequent characters
+    /// come first. The same texts give the same tokenizer.
+    pub fn train_chars<S: AsRef<str>>(texts: &[S]) -> Result<Self> {
+        let inner = characters::learn(texts, END_OF_TEXT)
+            .map_err(|error| library("training the tokenizer", "a vocabulary", error))?;
+        let class = [("tokenizer_class".to_string(), "PreTrainedTokenizerFast".into())];
+        Self::trained(inner, class, characters::UNKNOWN)
+    }
+
+    /// A tokenizer whose texts begin and end with `<|endoftext|>`, id 0.
+    fn trained<const N: usize>(
+        mut inner: Inner,
+        class: [(String, Value); N],
+        unknown: &str,
+    ) -> Result<Self> {
         let begin = begin_with(END_OF_TEXT, 0)
             .map_err(|error| library("training the tokenizer", "a template", error))?;
         inner.with_post_processor(Some(begin));
+        let mut config = Map::from_iter(class);
         // transformers' default joins punctuation to the word before it; decoding must give the
         // text.
-        let mut config = Map::from_iter([
-            ("tokenizer_class".to_string(), "GPT2TokenizerFast".into()),
-            ("add_prefix_space".to_string(), false.into()),
-            ("clean_up_tokenization_spaces".to_string(), false.into()),
-        ]);
-        for key in ["bos_token", "eos_token", "unk_token"] {
-            config.insert(key.to_string(), END_OF_TEXT.into());
+        config.insert("clean_up_tokenization_spaces".into(), false.into());
+        for (key, token) in
+            [("bos_token", END_OF_TEXT), ("eos_token", END_OF_TEXT), ("unk_token", unknown)]
+        {
+            config.insert(key.into(), token.into());
         }
         Self::new(inner, config, END_OF_TEXT, "the trained tokenizer")
     }
@@ -198,6 +221,12 @@ impl Tokenizer {
     /// The rows that an embedding needs: the largest id and one.
     pub fn vocab_size(&self) -> usize {
         self.vocab_size
+    }
+
+    /// The id that stands for whatever the vocabulary lacks; `None` where it spells everything, as bytes
+    /// do.
+    pub fn unknown(&self) -> Option<u32> {
+        characters::unknown(&self.inner)
     }
 
     /// The id that ends (and, as input, begins) every document.

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import torch
 
+import char_lstm
 import fused_ops
 import plain_ops
 import tiny_models
@@ -34,10 +35,12 @@ def main() -> None:
     here = Path(__file__).parent
     # One thread: the order of summation, and with it the bytes, depends on nothing but the code.
     torch.set_num_threads(1)
-    known = [*OPERATIONS, *tiny_models.CONFIGS, FILES]
+    known = [*OPERATIONS, *tiny_models.CONFIGS, char_lstm.NAME, FILES]
     for name in sys.argv[1:] or known:
         if name in tiny_models.CONFIGS:
             tiny_models.make(name, here / name)
+        elif name == char_lstm.NAME:
+            char_lstm.make(here / name)
         elif name == FILES:
             torch_files.make(here / FILES)
         elif name in OPERATIONS:

@@ -224,10 +224,8 @@ impl Op for Lstm {
             let earlier = self.y.narrow(1, 0, time - 1)?;
             let mut before = Tensor::concat(&[&h0.unsqueeze(1)?, &earlier], 1)?;
             if let Some(positions) = &self.positions {
-                // 1 where h goes on, 0 where a document starts.
-                let one = Tensor::full(1.0, &[1], DType::F32, device)?;
-                let goes_on = positions.cast(DType::F32)?.minimum(&one)?.cast(dtype)?;
-                before = before.mul(&goes_on.unsqueeze(2)?)?;
+                let goes_on = positions.ne(&Tensor::zeros(&[1], DType::U32, device)?)?;
+                before = before.mul(&goes_on.cast(dtype)?.unsqueeze(2)?)?;
             }
             linear::add_dweight(dw_hh, beta, &da, &before)?;
         }

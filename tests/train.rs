@@ -35,8 +35,7 @@ fn small(vocab: usize) -> Options {
 }
 
 fn train(steps: u64, threads: usize) -> (Vec<Step>, Vec<f32>) {
-    let options =
-        DataOptions {
+    let options = DataOptions {
         validation_share: 0.1,
         vocab_size: Some(300),
         time: 48,

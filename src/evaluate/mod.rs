@@ -111,9 +111,9 @@ fn windows_nats(
     let rows = (PLACES / time.max(1)).max(1);
     let batches = Batcher::unshuffled(&documents.ids, documents.eos, time, rows)?;
     // The sum in f64: a corpus has more targets than f32 has digits.
-    batches.epoch(0).try_fold(0.0, |sum, batch| {
-        Ok(sum + nats(model, &batch, &mut Pass::new(params))?)
-    })
+    batches
+        .epoch(0)
+        .try_fold(0.0, |sum, batch| Ok(sum + nats(model, &batch, &mut Pass::new(params))?))
 }
 
 /// Σ −ln p over all targets, each given all of its document before it.

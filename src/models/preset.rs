@@ -1,10 +1,10 @@
 //! Models to be trained from scratch, by name.
 
 use crate::error::{Error, Result};
+use crate::models::Model;
 use crate::models::char_lstm::{self, CharLstm};
 use crate::models::decoder::{self, DropoutShares};
 use crate::models::gpt2::{self, Gpt2};
-use crate::models::Model;
 
 /// What a preset leaves open.
 #[derive(Clone, Copy, Debug)]

@@ -23,10 +23,8 @@ pub(super) fn learn<S: AsRef<str>>(texts: &[S], end_of_text: &str) -> Result<Inn
     let special = [end_of_text, UNKNOWN];
     let tokens = special.map(String::from).into_iter().chain(chars.iter().map(|c| c.0.into()));
     let vocab: Vocab = tokens.zip(0..).collect();
-    let bpe = BPE::builder()
-        .vocab_and_merges(vocab, Vec::new())
-        .unk_token(UNKNOWN.into())
-        .build()?;
+    let bpe =
+        BPE::builder().vocab_and_merges(vocab, Vec::new()).unk_token(UNKNOWN.into()).build()?;
     let mut inner = Inner::new(bpe);
     inner.with_decoder(Some(Fuse::new()));
     inner.add_special_tokens(&special.map(|token| AddedToken::from(token, true)));

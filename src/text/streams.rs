@@ -9,8 +9,8 @@ use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
 use crate::Result;
-use crate::text::batches::{Batch, Order, PACKING, check_sizes};
 use crate::text::Tokens;
+use crate::text::batches::{Batch, Order, PACKING, check_sizes};
 
 /// Documents shared out among streams, and the order in which they come there.
 ///

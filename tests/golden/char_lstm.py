@@ -47,7 +47,7 @@ class CharLSTM(torch.nn.Module):
         embedded = self.embedding(token_ids)
         states = [embedded]
         for layers in range(1, self.lstm.num_layers + 1):
-            lower = torch.nn.LSTM(self.lstm.input_size, self.lstm.hidden_size, layers, batch_first=True).double()
+            lower = torch.nn.LSTM(self.lstm.input_size, self.lstm.hidden_size, layers, batch_first=True).to(embedded.dtype)
             weights = {name: values for name, values in self.lstm.named_parameters() if name in lower.state_dict()}
             states.append(torch.func.functional_call(lower, weights, embedded)[0])
         return states

@@ -44,7 +44,7 @@ fn train(steps: u64, threads: usize) -> (Vec<Step>, Vec<f32>) {
         seed: 7,
     };
     let data = Data::prepare(embedded().unwrap(), &options).unwrap();
-    let model = Gpt2::new(small(300), Some(data.tokenizer.eos())).unwrap();
+    let model = Gpt2::new(small(300), Some(data.tokenizer.eos().unwrap())).unwrap();
     let mut params = model.layout().unwrap().build(DType::F32, Device::Cpu).unwrap();
     model.initialise(&mut params, 7).unwrap();
     let schedule =

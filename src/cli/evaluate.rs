@@ -3,17 +3,16 @@
 use super::machine::Machine;
 use copla::Result;
 use copla::evaluate::evaluate;
-use copla::models::{Use, load};
+use copla::models::Use;
 use copla::report::table::Table;
-use copla::text::{Tokenizer, read_documents};
+use copla::text::read_documents;
 use serde_json::json;
 use std::path::PathBuf;
 
 #[derive(clap::Args)]
 pub struct Args {
-    /// Directory of the model, as `copla train` or `transformers` saves it [default: runs/coplas]
-    #[arg(long, value_name = "DIR")]
-    model: Option<PathBuf>,
+    #[arg(long, value_name = "MODEL", help = super::model::HELP)]
+    model: Option<String>,
     /// Documents: a CSV with a column `content`, or a text with blank lines between them
     #[arg(long, value_name = "FILE")]
     data: PathBuf,
@@ -28,9 +27,8 @@ pub fn run(args: Args) -> Result<()> {
     let device = args.machine.device()?;
     let dir = super::model::directory(args.model)?;
     let documents = read_documents(&args.data)?;
-    let tokenizer = Tokenizer::load(&dir)?;
-    let (model, params) = load(&dir, Use::Inference, args.machine.dtype(), device)?;
-    let found = evaluate(&*model, &params, &tokenizer, &documents)?;
+    let loaded = super::model::load(&dir, Use::Inference, args.machine.dtype(), device)?;
+    let found = evaluate(&*loaded.model, &loaded.params, loaded.tokenizer()?, &documents)?;
     if args.json {
         let object = json!({
             "loss": found.loss,

@@ -5,7 +5,7 @@ use clap::ValueEnum;
 use copla::evaluate::Evaluation;
 use copla::models::{self, Fresh, Use};
 use copla::ops::adamw::AdamW;
-use copla::text::{Tokenizer, embedded, read_documents};
+use copla::text::{embedded, read_documents};
 use copla::train::{
     Data, DataOptions, Decay, Observer, Options, Progress, Recipe, Schedule, Step, Trainer,
     write_texts,
@@ -204,7 +204,7 @@ fn trainer(
 ) -> Result<Trainer> {
     let fresh = Fresh {
         vocab: data.tokenizer.vocab_size(),
-        eos: data.tokenizer.eos(),
+        eos: data.tokenizer.eos()?,
         time: args.block_size.unwrap_or(recipe.time),
         dropout: args.dropout.unwrap_or(recipe.dropout),
     };
@@ -233,9 +233,8 @@ fn trainer(
 /// Verses by the model as it was saved.
 fn print_verses(args: &Args, device: Device) -> Result<()> {
     let dtype = args.machine.dtype();
-    let (model, params) = models::load(&args.output, Use::Inference, dtype, device)?;
-    let tokenizer = Tokenizer::load(&args.output)?;
-    for text in write_texts(&*model, &params, &tokenizer, 3, 120, args.seed)? {
+    let saved = super::model::load(&args.output, Use::Inference, dtype, device)?;
+    for text in write_texts(&*saved.model, &saved.params, saved.tokenizer()?, 3, 120, args.seed)? {
         super::print(format_args!("\n{}\n", text.trim()))?;
     }
     Ok(())

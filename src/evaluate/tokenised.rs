@@ -1,7 +1,7 @@
 //! Documents as token ids, with the counts of their text that the ids no longer tell.
 
 use crate::error::{Error, Result};
-use crate::text::Tokenizer;
+use crate::text::{Special, Tokenizer};
 
 /// Documents ready to be evaluated.
 #[derive(Clone, Debug)]
@@ -24,12 +24,12 @@ impl Tokenised {
         let texts: Vec<&str> = texts.iter().map(AsRef::as_ref).collect();
         let ids = tokenizer.encode_batch(&texts)?;
         Ok(Tokenised {
-            unknown: match tokenizer.unknown() {
+            unknown: match tokenizer.special(Special::Unk) {
                 Some(unknown) => ids.iter().flatten().filter(|&&id| id == unknown).count(),
                 None => 0,
             },
             ids,
-            eos: tokenizer.eos(),
+            eos: tokenizer.eos()?,
             chars: texts.iter().map(|text| text.chars().count()).sum(),
             bytes: texts.iter().map(|text| text.len()).sum(),
         })

@@ -21,6 +21,7 @@ static DIALECT: Dialect = Dialect {
     embedding_norm: Some("transformer.word_embeddings_layernorm"),
     scaled: true,
     qkv_bias: true,
+    narrow_residual: false,
     tokens: "transformer.word_embeddings.weight",
     blocks: "transformer.h",
     attention_norm: "input_layernorm",

@@ -39,9 +39,8 @@ pub fn preset(vocab: usize) -> Options {
 pub struct CharLstm {
     options: Options,
     parts: Parts,
-    /// The ids that begin and end a text, written to the config.
-    bos: Option<u32>,
-    eos: Option<u32>,
+    /// The config that it was made from, of which the options are a part.
+    source: Map<String, Value>,
 }
 
 struct Parts {
@@ -110,7 +109,8 @@ impl CharLstm {
     /// A model whose texts begin and end with `eos`.
     pub fn new(options: Options, eos: Option<u32>) -> Result<Self> {
         let parts = Parts::new(&options, &mut Layout::new())?;
-        Ok(CharLstm { options, parts, bos: eos, eos })
+        let ids = ["bos_token_id", "eos_token_id"].map(|key| (key.to_string(), json!(eos)));
+        Ok(CharLstm { options, parts, source: Map::from_iter(ids) })
     }
 
     pub fn from_config(config: &Object) -> Result<Self> {
@@ -121,8 +121,10 @@ impl CharLstm {
             layers: config.get_or("num_layers", 1)?,
             dropout: config.get_or("dropout", 0.0)?,
         };
-        let model = Self::new(options, config.optional("eos_token_id")?)?;
-        Ok(CharLstm { bos: config.optional("bos_token_id")?, ..model })
+        let mut source = config.map().clone();
+        // That is said by how the parameters are stored.
+        source.retain(|key, _| key != "dtype" && key != "torch_dtype");
+        Ok(CharLstm { source, ..Self::new(options, None)? })
     }
 
     /// h and c before anything was read.
@@ -214,22 +216,27 @@ impl Model for CharLstm {
         Ok(())
     }
 
+    fn sizes(&self) -> Vec<(&'static str, Value)> {
+        let Options { embedding, hidden, layers, .. } = self.options;
+        let sizes = [("layers", layers), ("width", hidden), ("embedding width", embedding)];
+        sizes.map(|(name, size)| (name, json!(size))).to_vec()
+    }
+
     /// The sizes by PyTorch's names for them.
     fn config(&self) -> Map<String, Value> {
         let Options { vocab, embedding, hidden, layers, dropout } = self.options;
-        Map::from_iter(
-            [
-                ("model_type", json!("char_lstm")),
-                ("vocab_size", json!(vocab)),
-                ("embedding_dim", json!(embedding)),
-                ("hidden_size", json!(hidden)),
-                ("num_layers", json!(layers)),
-                ("dropout", json!(shortest(dropout))),
-                ("bos_token_id", json!(self.bos)),
-                ("eos_token_id", json!(self.eos)),
-            ]
-            .map(|(key, value)| (key.to_string(), value)),
-        )
+        let mut config = self.source.clone();
+        for (key, value) in [
+            ("model_type", json!("char_lstm")),
+            ("vocab_size", json!(vocab)),
+            ("embedding_dim", json!(embedding)),
+            ("hidden_size", json!(hidden)),
+            ("num_layers", json!(layers)),
+            ("dropout", json!(shortest(dropout))),
+        ] {
+            config.insert(key.into(), value);
+        }
+        config
     }
 
     fn stored(&self, _: &str) -> Stored {

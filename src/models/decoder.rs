@@ -98,6 +98,8 @@ pub struct Dialect {
     pub scaled: bool,
     /// Whether queries, keys and values have a bias (not in GPT-Neo).
     pub qkv_bias: bool,
+    /// Whether fresh weights of the maps into the residual stream are narrower (GPT-2).
+    pub narrow_residual: bool,
     pub tokens: &'static str,
     /// A block is `<blocks>.<i>`, and the rest are places in it.
     pub blocks: &'static str,

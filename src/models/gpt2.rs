@@ -20,6 +20,7 @@ static DIALECT: Dialect = Dialect {
     embedding_norm: None,
     scaled: true,
     qkv_bias: true,
+    narrow_residual: true,
     tokens: "transformer.wte.weight",
     blocks: "transformer.h",
     attention_norm: "ln_1",

@@ -19,6 +19,7 @@ static DIALECT: Dialect = Dialect {
     embedding_norm: None,
     scaled: false,
     qkv_bias: false,
+    narrow_residual: false,
     tokens: "transformer.wte.weight",
     blocks: "transformer.h",
     attention_norm: "ln_1",

@@ -9,7 +9,7 @@ use crate::models::bloom::Bloom;
 use crate::models::char_lstm::CharLstm;
 use crate::models::gpt_neo::GptNeo;
 use crate::models::gpt2::Gpt2;
-use crate::tensor::{Device, Parameters, Tensor};
+use crate::tensor::{Device, Layout, Parameters};
 use std::collections::HashSet;
 use std::path::Path;
 
@@ -29,24 +29,47 @@ pub fn load(
     device: Device,
 ) -> Result<(Box<dyn Model>, Parameters)> {
     let model = from_config(dir)?;
-    let layout = model.layout()?;
-    let layout = if wanted == Use::Training { layout } else { layout.frozen() };
-    let mut params = layout.build(dtype, device)?;
-    read_weights(dir, &*model, &mut params)?;
+    let params = load_weights(dir, &*model, wanted, dtype, device)?;
     Ok((model, params))
+}
+
+/// The parameters of `model`, with the weights in `dir`.
+pub(super) fn load_weights(
+    dir: &Path,
+    model: &dyn Model,
+    wanted: Use,
+    dtype: DType,
+    device: Device,
+) -> Result<Parameters> {
+    let mut params = wanted.of(model.layout()?).build(dtype, device)?;
+    read_weights(dir, model, &mut params)?;
+    Ok(params)
+}
+
+impl Use {
+    /// A layout for this use.
+    pub(super) fn of(self, layout: Layout) -> Layout {
+        match self {
+            Use::Inference => layout.frozen(),
+            Use::Training => layout,
+        }
+    }
 }
 
 /// The model that `config.json` describes, without weights.
 pub fn from_config(dir: &Path) -> Result<Box<dyn Model>> {
-    let path = dir.join("config.json");
-    let config = Object::read(&path)?;
+    from_object(&Object::read(&dir.join("config.json"))?)
+}
+
+/// The model that the object of a `config.json` describes.
+pub(super) fn from_object(config: &Object) -> Result<Box<dyn Model>> {
     match config.get::<String>("model_type")?.as_str() {
-        "gpt2" => Ok(Box::new(Gpt2::from_config(&config)?)),
-        "gpt_neo" => Ok(Box::new(GptNeo::from_config(&config)?)),
-        "bloom" => Ok(Box::new(Bloom::from_config(&config)?)),
-        "char_lstm" => Ok(Box::new(CharLstm::from_config(&config)?)),
+        "gpt2" => Ok(Box::new(Gpt2::from_config(config)?)),
+        "gpt_neo" => Ok(Box::new(GptNeo::from_config(config)?)),
+        "bloom" => Ok(Box::new(Bloom::from_config(config)?)),
+        "char_lstm" => Ok(Box::new(CharLstm::from_config(config)?)),
         other => {
-            let thing = format!("{}: model_type", path.display());
+            let thing = format!("{}: model_type", config.path().display());
             let expected = "gpt2, gpt_neo, bloom or char_lstm";
             Err(Error::bad_data(thing, expected, format!("\"{other}\"")))
         }
@@ -74,12 +97,9 @@ fn read_weights(dir: &Path, model: &dyn Model, params: &mut Parameters) -> Resul
     for (param, segment) in &segments {
         let stored = model.stored(&segment.name);
         let shape = stored.shape(&segment.shape);
-        let read = |name: String| -> Result<Tensor> {
-            let values = weights.get(&name)?.expect_shape(&shape)?.to_f32()?;
-            Tensor::from_slice(&values, &shape, Device::Cpu)
-        };
-        let tensors = names_of(&segment.name).map(read).collect::<Result<Vec<_>>>()?;
-        params.set(*param, stored.from_file(&tensors)?.slice()?)?;
+        let find = |name: String| weights.get(&name)?.expect_shape(&shape);
+        let tensors = names_of(&segment.name).map(find).collect::<Result<Vec<_>>>()?;
+        stored.read(&tensors, *param, params)?;
     }
     Ok(())
 }

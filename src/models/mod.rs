@@ -8,11 +8,14 @@ pub mod gpt2;
 pub mod gpt_neo;
 mod load;
 mod preset;
+mod pretrained;
 mod save;
+mod special_ids;
 mod stored;
 
 pub use load::{Use, from_config, load};
 pub use preset::{Fresh, preset};
+pub use pretrained::Pretrained;
 pub use save::{in_file_layout, save};
 pub use stored::Stored;
 
@@ -95,7 +98,7 @@ pub trait Model: Send + Sync {
     /// Fresh weights, drawn on the CPU by the family's own rule.
     fn initialise(&self, params: &mut Parameters, seed: u64) -> Result<()>;
 
-    /// `config.json` as `transformers` writes it.
+    /// `config.json` as `transformers` writes it, with what else stood in the one that it was read from.
     fn config(&self) -> Map<String, Value>;
 
     /// How the Hugging Face file stores a parameter.

@@ -217,8 +217,12 @@ impl<B: Counted> Pool<B> {
 
 /// Bytes from the system: aligned to [`ALIGNMENT`], zero when new, freed when dropped.
 pub(super) struct Block {
+    /// Where the system's bytes begin, [`ALIGNMENT`] more than are used.
+    all: NonNull<u8>,
     start: NonNull<u8>,
     bytes: usize,
+    /// Nobody has had them to write.
+    is_new: bool,
 }
 
 // SAFETY: a block owns its memory alone, as a Vec<u8> does; sharing it gives only `&[u8]`.
@@ -228,17 +232,23 @@ unsafe impl Sync for Block {}
 
 impl Block {
     fn new(bytes: usize) -> Option<Self> {
-        let layout = Layout::from_size_align(bytes, ALIGNMENT).ok()?;
-        // SAFETY: the layout is not empty, since `rounded` gives at least ALIGNMENT bytes.
+        // SAFETY: the layout is not empty.
         // Zeroed, because reading memory that was never written is undefined; for large blocks the
-        // system's pages are zero already and this costs nothing.
-        let start = NonNull::new(unsafe { alloc_zeroed(layout) })?;
-        Some(Block { start, bytes })
+        // system's pages are zero already and this costs nothing. That holds for the system's own
+        // alignment only: for a larger one the standard library would write the zeros.
+        let all = NonNull::new(unsafe { alloc_zeroed(Self::layout(bytes)?) })?;
+        let start = all.map_addr(|at| at.saturating_add(ALIGNMENT - at.get() % ALIGNMENT));
+        Some(Block { all, start, bytes, is_new: true })
+    }
+
+    fn layout(bytes: usize) -> Option<Layout> {
+        Layout::from_size_align(bytes.checked_add(ALIGNMENT)?, 1).ok()
     }
 
     /// The block, leaving none here.
     fn take(&mut self) -> Self {
-        std::mem::replace(self, Block { start: NonNull::dangling(), bytes: 0 })
+        let nowhere = NonNull::dangling();
+        std::mem::replace(self, Block { all: nowhere, start: nowhere, bytes: 0, is_new: false })
     }
 
     pub(super) fn bytes(&self) -> &[u8] {
@@ -246,7 +256,16 @@ impl Block {
         unsafe { std::slice::from_raw_parts(self.start.as_ptr(), self.bytes) }
     }
 
+    /// Makes the first `len` bytes zero. Those of a new block are, and writing them would only make the
+    /// system find pages for them.
+    pub(super) fn zero(&mut self, len: usize) {
+        if !self.is_new {
+            self.bytes_mut()[..len].fill(0);
+        }
+    }
+
     pub(super) fn bytes_mut(&mut self) -> &mut [u8] {
+        self.is_new = false;
         // SAFETY: as in `bytes`, and `&mut self` makes this the only access.
         unsafe { std::slice::from_raw_parts_mut(self.start.as_ptr(), self.bytes) }
     }
@@ -255,12 +274,9 @@ impl Block {
 impl Drop for Block {
     fn drop(&mut self) {
         if self.bytes > 0 {
-            // SAFETY: `start` came from `alloc_zeroed` with exactly this layout, which was valid.
-            unsafe {
-                dealloc(
-                    self.start.as_ptr(),
-                    Layout::from_size_align_unchecked(self.bytes, ALIGNMENT),
-                );
+            if let Some(layout) = Self::layout(self.bytes) {
+                // SAFETY: `all` came from `alloc_zeroed` with exactly this layout.
+                unsafe { dealloc(self.all.as_ptr(), layout) };
             }
         }
     }

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use tokenizers::decoders::fuse::Fuse;
 use tokenizers::models::bpe::{BPE, Vocab};
-use tokenizers::{AddedToken, ModelWrapper, Result, Tokenizer as Inner};
+use tokenizers::{AddedToken, Result, Tokenizer as Inner};
 
 /// The token of every character that the text did not have.
 pub(super) const UNKNOWN: &str = "<unk>";
@@ -31,17 +31,9 @@ pub(super) fn learn<S: AsRef<str>>(texts: &[S], end_of_text: &str) -> Result<Inn
     Ok(inner)
 }
 
-/// The id of what a vocabulary lacks, where it may lack something.
-pub(super) fn unknown(inner: &Inner) -> Option<u32> {
-    match inner.get_model() {
-        ModelWrapper::BPE(bpe) => inner.token_to_id(bpe.get_unk_token().as_ref()?),
-        _ => None,
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use crate::text::Tokenizer;
+    use crate::text::{Special, Tokenizer};
 
     const TEXTS: [&str; 2] = ["la niña, la niña…", "¡ay\tluna!\r\n🌙\u{301}"];
 
@@ -53,7 +45,7 @@ mod tests {
         let ids = tokenizer.encode(order).unwrap();
         assert_eq!(tokenizer.vocab_size(), 2 + order.chars().count());
         assert_eq!(ids, (2..tokenizer.vocab_size() as u32).collect::<Vec<_>>());
-        assert_eq!((tokenizer.eos(), tokenizer.unknown()), (0, Some(1)));
+        assert_eq!((tokenizer.eos().unwrap(), tokenizer.special(Special::Unk)), (0, Some(1)));
     }
 
     #[test]
@@ -73,10 +65,9 @@ mod tests {
             // What looks like a special token is text; a prompt begins as documents do.
             assert_eq!(tokenizer.encode("<unk>").unwrap().len(), 5);
             assert_eq!(tokenizer.encode("<|endoftext|>").unwrap().len(), 13);
-            assert_eq!(tokenizer.encode_prompt("la").unwrap()[0], tokenizer.eos());
-            assert_eq!((tokenizer.eos(), tokenizer.unknown()), (0, Some(1)));
+            assert_eq!(tokenizer.encode_prompt("la").unwrap()[0], 0);
+            assert_eq!((tokenizer.eos().unwrap(), tokenizer.special(Special::Unk)), (0, Some(1)));
         }
-        assert_eq!(Tokenizer::train_bpe(&TEXTS, 257).unwrap().unknown(), None);
     }
 
     /// Twenty times the text takes about twenty times as long, and not four hundred.

@@ -5,6 +5,7 @@
 pub mod batches;
 mod characters;
 pub mod documents;
+pub mod fertility;
 pub mod ngram;
 pub mod split;
 pub mod streams;
@@ -14,8 +15,9 @@ pub mod verse;
 
 pub use batches::{Batch, Batcher, IGNORE};
 pub use documents::{Document, embedded, read_documents};
+pub use fertility::Fertility;
 pub use ngram::KneserNey;
 pub use split::{Split, split};
 pub use streams::Streams;
-pub use tokenizer::Tokenizer;
+pub use tokenizer::{Special, Tokenizer};
 pub use tokens::Tokens;

@@ -76,12 +76,12 @@ impl Data {
             None => Tokenizer::train_chars(&train)?,
         };
         let ids = tokenizer.encode_batch(&train)?;
-        let &DataOptions { time, rows, seed, .. } = options;
+        let (eos, &DataOptions { time, rows, seed, .. }) = (tokenizer.eos()?, options);
         let batches = if options.streams {
-            let tokens = Tokens::from_ids(&ids, tokenizer.eos());
+            let tokens = Tokens::from_ids(&ids, eos);
             Batches::Streams(Streams::new(tokens, time, rows, seed)?)
         } else {
-            Batches::Packed(Batcher::new(&ids, tokenizer.eos(), time, rows, seed)?)
+            Batches::Packed(Batcher::new(&ids, eos, time, rows, seed)?)
         };
         let baseline = KneserNey::train(&train, BASELINE_ORDER)?;
         Ok(Data {

@@ -9,6 +9,7 @@ import char_lstm
 import fused_ops
 import plain_ops
 import tiny_models
+import tokenizer_files
 import torch_files
 
 OPERATIONS = {
@@ -29,13 +30,14 @@ OPERATIONS = {
 }
 # `torch_files` takes its weights from a model's.
 FILES = "torch"
+TOKENIZERS = "tokenizers"
 
 
 def main() -> None:
     here = Path(__file__).parent
     # One thread: the order of summation, and with it the bytes, depends on nothing but the code.
     torch.set_num_threads(1)
-    known = [*OPERATIONS, *tiny_models.CONFIGS, char_lstm.NAME, FILES]
+    known = [*OPERATIONS, *tiny_models.CONFIGS, char_lstm.NAME, FILES, TOKENIZERS]
     for name in sys.argv[1:] or known:
         if name in tiny_models.CONFIGS:
             tiny_models.make(name, here / name)
@@ -43,6 +45,8 @@ def main() -> None:
             char_lstm.make(here / name)
         elif name == FILES:
             torch_files.make(here / FILES)
+        elif name == TOKENIZERS:
+            tokenizer_files.make(here / TOKENIZERS)
         elif name in OPERATIONS:
             for family in OPERATIONS[name]():
                 family.save(here)

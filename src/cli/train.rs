@@ -5,7 +5,6 @@ use clap::ValueEnum;
 use copla::evaluate::Evaluation;
 use copla::models::{self, Fresh, Use};
 use copla::ops::adamw::AdamW;
-use copla::text::{embedded, read_documents};
 use copla::train::{
     Data, DataOptions, Decay, Observer, Options, Progress, Recipe, Schedule, Step, Trainer,
     write_texts,
@@ -20,9 +19,12 @@ use std::time::{Duration, Instant};
 
 #[derive(clap::Args)]
 pub struct Args {
-    /// Texts to learn from: CSV with a column `content`, or plain text [default: copla's own corpus]
+    /// Texts to learn from, PATH[:column=C,take=1%,...]: CSV, JSON, Parquet or plain text, a directory or
+    /// a pattern; may be given more than once [default: copla's own corpus]
     #[arg(long)]
-    data: Option<PathBuf>,
+    data: Vec<String>,
+    #[command(flatten)]
+    reading: super::data::Reading,
     /// Directory for the model
     #[arg(long, default_value = super::model::DEFAULT)]
     output: PathBuf,
@@ -136,10 +138,7 @@ pub fn run(args: Args) -> Result<()> {
         return Err(Error::usage("--vocab-size", expected, size.to_string()));
     }
     copla::formats::atomic::check_dir(&args.output)?;
-    let documents = match &args.data {
-        Some(path) => read_documents(path)?,
-        None => embedded()?,
-    };
+    let (documents, report) = args.reading.documents(&args.data, args.seed)?;
     let data = Data::prepare(
         documents,
         &DataOptions {
@@ -153,11 +152,13 @@ pub fn run(args: Args) -> Result<()> {
     )?;
     let steps = args.max_steps.unwrap_or(recipe.steps);
     let trainer = trainer(&args, &recipe, &data, steps, device)?;
+    for source in &report.sources {
+        super::print(format_args!("{source}\n"))?;
+    }
     super::print(format_args!(
-        "{}: {} documents, {} characters ({} documents kept for validation)\n\
+        "{} documents, {} characters to train on ({} documents kept for validation)\n\
          model {}: {} parameters, vocabulary {}; {} targets an epoch, {} of them ends of text\n\
          {} steps of {} × {} tokens, seed {}, {} on {device}\n",
-        args.data.as_ref().map_or("copla's own corpus".into(), |path| path.display().to_string()),
         data.train_documents,
         data.train_chars,
         data.validation.len(),

@@ -68,6 +68,11 @@ impl Weights {
         Ok(Weights { path: path.to_path_buf(), map, tensors })
     }
 
+    /// The file, as it was opened.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
     /// Every name in the file, sorted. [`get`](Self::get) may still refuse one for its dtype (the masks
     /// that older GPT-2 files carry are bytes or booleans).
     pub fn names(&self) -> impl ExactSizeIterator<Item = &str> {

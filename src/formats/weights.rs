@@ -75,6 +75,14 @@ impl Weights {
         &self.path
     }
 
+    /// The files that hold the weights, each once.
+    pub fn files(&self) -> impl Iterator<Item = &Path> {
+        self.shards.iter().map(|shard| match shard {
+            Shard::Safetensors(weights) => weights.path(),
+            Shard::Torch(weights) => weights.path(),
+        })
+    }
+
     /// Every name, sorted. [`get`](Self::get) may still refuse one for its dtype.
     pub fn names(&self) -> impl ExactSizeIterator<Item = &str> {
         self.places.keys().map(String::as_str)

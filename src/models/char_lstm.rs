@@ -217,9 +217,15 @@ impl Model for CharLstm {
     }
 
     fn sizes(&self) -> Vec<(&'static str, Value)> {
-        let Options { embedding, hidden, layers, .. } = self.options;
-        let sizes = [("layers", layers), ("width", hidden), ("embedding width", embedding)];
-        sizes.map(|(name, size)| (name, json!(size))).to_vec()
+        let Options { vocab, embedding, hidden, layers, .. } = self.options;
+        vec![
+            ("layers", json!(layers)),
+            ("width", json!(hidden)),
+            ("embedding_width", json!(embedding)),
+            ("vocab_size", json!(vocab)),
+            ("tied", json!(false)),
+            ("embedding_parameters", json!(vocab * (embedding + hidden))),
+        ]
     }
 
     /// The sizes by PyTorch's names for them.

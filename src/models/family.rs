@@ -120,6 +120,10 @@ impl<F: Family> Model for DecoderModel<F> {
         Ok(())
     }
 
+    fn sizes(&self) -> Vec<(&'static str, Value)> {
+        self.decoder.sizes()
+    }
+
     fn config(&self) -> Map<String, Value> {
         let mut config = self.source.clone();
         if let Value::Object(known) = F::config(&self.decoder.options) {
@@ -139,12 +143,15 @@ impl<F: Family> Model for DecoderModel<F> {
     }
 }
 
-/// The value of whichever key the file has, the first before the second.
-pub fn either<T: FromJson>(config: &Object, keys: [&str; 2], default: T) -> Result<T> {
-    match config.optional(keys[0])? {
-        Some(value) => Ok(value),
-        None => config.get_or(keys[1], default),
+/// The value of the first of `keys` that the file has: some have been renamed, and `transformers` goes on
+/// understanding the old ones.
+pub fn first_of<T: FromJson>(config: &Object, keys: &[&str], default: T) -> Result<T> {
+    for key in keys {
+        if let Some(value) = config.optional(key)? {
+            return Ok(value);
+        }
     }
+    Ok(default)
 }
 
 /// Refuses what a config may ask for and copla does not compute.

@@ -89,7 +89,7 @@ fn read_weights(dir: &Path, model: &dyn Model, params: &mut Parameters) -> Resul
     let known: HashSet<String> =
         segments.iter().flat_map(|(_, segment)| names_of(&segment.name)).collect();
     for name in weights.names() {
-        if !known.contains(name) && !IGNORED.iter().any(|ending| name.ends_with(ending)) {
+        if !known.contains(name) && !is_mask(name) && !name.ends_with(HEAD) {
             let thing = format!("{}: weight `{name}`", weights.path().display());
             return Err(Error::bad_data(thing, "only weights of the model", "an unknown one"));
         }
@@ -106,11 +106,26 @@ fn read_weights(dir: &Path, model: &dyn Model, params: &mut Parameters) -> Resul
 
 const BODY: &str = "transformer.";
 
-/// What some files hold besides weights: the causal mask as a buffer, and a tied head once more.
-const IGNORED: [&str; 5] = [
-    ".attn.bias",
-    ".attn.masked_bias",
-    ".attn.attention.bias",
-    ".attn.attention.masked_bias",
-    "lm_head.weight",
-];
+/// A tied head, which some files hold once more.
+const HEAD: &str = "lm_head.weight";
+
+/// Whether a file holds the causal mask under this name, a buffer and no weight.
+fn is_mask(name: &str) -> bool {
+    [".attn.bias", ".attn.masked_bias", ".attn.attention.bias", ".attn.attention.masked_bias"]
+        .iter()
+        .any(|ending| name.ends_with(ending))
+}
+
+/// The dtypes of the weights in these files, masks aside, the widest first. Bad data where one is of a
+/// dtype that no parameter has.
+pub fn stored_dtypes(weights: &Weights) -> Result<Vec<DType>> {
+    let mut dtypes = Vec::new();
+    for name in weights.names().filter(|name| !is_mask(name)) {
+        let dtype = weights.get(name)?.dtype;
+        if !dtypes.contains(&dtype) {
+            dtypes.push(dtype);
+        }
+    }
+    dtypes.sort_by_key(|dtype| std::cmp::Reverse(dtype.size()));
+    Ok(dtypes)
+}

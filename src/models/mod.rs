@@ -2,6 +2,7 @@
 
 pub mod bloom;
 pub mod char_lstm;
+mod convert;
 pub mod decoder;
 pub mod family;
 pub mod gpt2;
@@ -13,9 +14,10 @@ mod save;
 mod special_ids;
 mod stored;
 
-pub use load::{Use, from_config, load};
+pub use convert::{Converted, convert};
+pub use load::{Use, from_config, load, stored_dtypes};
 pub use preset::{Fresh, preset};
-pub use pretrained::Pretrained;
+pub use pretrained::{Description, Pretrained};
 pub use save::{in_file_layout, save};
 pub use stored::Stored;
 
@@ -97,6 +99,9 @@ pub trait Model: Send + Sync {
 
     /// Fresh weights, drawn on the CPU by the family's own rule.
     fn initialise(&self, params: &mut Parameters, seed: u64) -> Result<()>;
+
+    /// What tells it from others of its family, for people: layers, width and their like, by name.
+    fn sizes(&self) -> Vec<(&'static str, Value)>;
 
     /// `config.json` as `transformers` writes it, with what else stood in the one that it was read from.
     fn config(&self) -> Map<String, Value>;

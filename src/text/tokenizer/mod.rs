@@ -12,8 +12,8 @@ use std::sync::OnceLock;
 
 use rayon::prelude::*;
 use serde_json::{Map, Value};
-use tokenizers::models::TrainerWrapper;
 use tokenizers::models::bpe::{BPE, BpeTrainer};
+use tokenizers::models::{ModelWrapper, TrainerWrapper};
 use tokenizers::pre_tokenizers::byte_level::ByteLevel;
 use tokenizers::processors::template::TemplateProcessing;
 use tokenizers::{AddedToken, Tokenizer as Inner};
@@ -171,6 +171,21 @@ impl Tokenizer {
     /// The rows that an embedding needs: the largest id and one.
     pub fn vocab_size(&self) -> usize {
         self.vocab_size
+    }
+
+    /// How many tokens there are, added ones included.
+    pub fn token_count(&self) -> usize {
+        self.inner.get_vocab_size(true)
+    }
+
+    /// The algorithm by its name in `tokenizer.json`.
+    pub fn kind(&self) -> &'static str {
+        match self.inner.get_model() {
+            ModelWrapper::BPE(_) => "BPE",
+            ModelWrapper::WordPiece(_) => "WordPiece",
+            ModelWrapper::WordLevel(_) => "WordLevel",
+            ModelWrapper::Unigram(_) => "Unigram",
+        }
     }
 
     /// The token of an id as the vocabulary writes it, if it has one.

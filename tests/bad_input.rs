@@ -240,7 +240,7 @@ fn configs_that_cannot_be_are_refused() {
         "\"gpt2\"",
         "\"gpt9\"",
         BAD_DATA,
-        &[file, "model_type: expected gpt2, gpt_neo or bloom, found \"gpt9\""],
+        &[file, "model_type: expected gpt2, gpt_neo, bloom or char_lstm, found \"gpt9\""],
     );
     config_refused("\"model_type\"", "\"type\"", BAD_DATA, &[file, "`model_type`"]);
     config_refused("{", "", BAD_DATA, &[file, "a JSON object"]);

@@ -202,7 +202,7 @@ fn a_text_ends_at_its_end_or_at_its_length() {
 #[test]
 fn the_context_is_the_limit() {
     let (model, params) = tiny("gpt2");
-    let context = model.context();
+    let context = model.context().unwrap();
     let settings = Settings { max_new_tokens: usize::MAX, ..GREEDY };
     let full: Vec<u32> = (0..context as u32).collect();
     let batch = [prompts()[0].clone(), full.clone(), full[..39].to_vec()];

@@ -41,6 +41,7 @@ pub fn run(args: Args) -> Result<()> {
             "bits_per_byte": found.bits_per_byte(),
             "tokens": found.tokens,
             "chars": found.chars,
+            "unknown_tokens": found.unknown,
             "sources": report.sources,
         });
         return super::print(format_args!("{object}\n"));
@@ -55,6 +56,7 @@ pub fn run(args: Args) -> Result<()> {
         .row(["bits_per_char".to_string(), number(found.bits_per_char())])
         .row(["bits_per_byte".to_string(), number(found.bits_per_byte())])
         .row(["tokens".to_string(), found.tokens.to_string()])
-        .row(["chars".to_string(), found.chars.to_string()]);
+        .row(["chars".to_string(), found.chars.to_string()])
+        .row(["unknown_tokens".to_string(), found.unknown.to_string()]);
     super::print(table)
 }

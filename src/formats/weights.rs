@@ -82,7 +82,7 @@ impl Weights {
                     shards.len() - 1
                 }
             };
-            if !shards[number].contains(name) {
+            if shards[number].shape(name).is_none() {
                 return Err(wrong(&format!("`{name}` in {file}"), "a file without it"));
             }
             places.insert(name.clone(), number);
@@ -103,9 +103,25 @@ impl Weights {
     /// The weight of that name. Bad data if there is none (the message has the nearest names), or if it
     /// is of a dtype that a [`DType`](crate::DType) cannot hold.
     pub fn get(&self, name: &str) -> Result<StoredTensor<'_>> {
+        self.shard(name)?.get(name)
+    }
+
+    /// Bad data unless there is a weight of that name and shape. Reads none of it.
+    pub fn expect(&self, name: &str, shape: &[usize]) -> Result<()> {
+        match self.shard(name)?.shape(name) {
+            Some(found) if found == shape => Ok(()),
+            found => {
+                let thing = stored::thing(&self.path, name);
+                let found = format!("{:?}", found.unwrap_or_default());
+                Err(Error::bad_data(thing, format!("shape {shape:?}"), found))
+            }
+        }
+    }
+
+    fn shard(&self, name: &str) -> Result<&Shard> {
         match self.places.get(name) {
             None => Err(stored::missing(&self.path, name, self.names())),
-            Some(&number) => self.shards[number].get(name),
+            Some(&number) => Ok(&self.shards[number]),
         }
     }
 }
@@ -126,10 +142,10 @@ impl Shard {
         }
     }
 
-    fn contains(&self, name: &str) -> bool {
+    fn shape(&self, name: &str) -> Option<&[usize]> {
         match self {
-            Shard::Safetensors(weights) => weights.contains(name),
-            Shard::Torch(weights) => weights.contains(name),
+            Shard::Safetensors(weights) => weights.shape(name),
+            Shard::Torch(weights) => weights.shape(name),
         }
     }
 

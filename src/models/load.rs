@@ -8,7 +8,7 @@ use crate::models::Model;
 use crate::models::bloom::Bloom;
 use crate::models::gpt_neo::GptNeo;
 use crate::models::gpt2::Gpt2;
-use crate::tensor::{Device, Parameters};
+use crate::tensor::{Device, Param, Parameters};
 use std::collections::HashSet;
 use std::path::Path;
 
@@ -28,10 +28,17 @@ pub fn load(
     device: Device,
 ) -> Result<(Box<dyn Model>, Parameters)> {
     let model = from_config(dir)?;
+    let weights = Weights::open(dir)?;
+    // The file answers for the sizes before memory is asked for them.
+    let names = check(&weights, &*model, &model.layout()?.build(dtype, Device::Meta)?)?;
     let layout = model.layout()?;
     let layout = if wanted == Use::Training { layout } else { layout.frozen() };
     let mut params = layout.build(dtype, device)?;
-    read_weights(dir, &*model, &mut params)?;
+    for (param, names) in names {
+        let stored = model.stored(&params.segment(param).name);
+        let tensors = names.iter().map(|name| weights.get(name)).collect::<Result<Vec<_>>>()?;
+        stored.read(&tensors, param, &mut params)?;
+    }
     Ok((model, params))
 }
 
@@ -50,32 +57,36 @@ pub fn from_config(dir: &Path) -> Result<Box<dyn Model>> {
     }
 }
 
-fn read_weights(dir: &Path, model: &dyn Model, params: &mut Parameters) -> Result<()> {
-    let weights = Weights::open(dir)?;
+/// The names of the tensors that make up each parameter, all of which the file has in their shapes. Bad data
+/// otherwise, and where it has others.
+fn check(
+    weights: &Weights,
+    model: &dyn Model,
+    params: &Parameters,
+) -> Result<Vec<(Param, Vec<String>)>> {
     // Older files leave out the name of the body, as `GPT2Model` itself saves them.
     let prefixed = weights.names().any(|name| name.starts_with(BODY));
     let in_file = |name: String| match name.strip_prefix(BODY) {
         Some(short) if !prefixed => short.to_string(),
         _ => name,
     };
-    let names_of = |name: &str| model.stored(name).names(name).into_iter().map(in_file);
-    let segments: Vec<_> = params.segments().map(|(id, segment)| (id, segment.clone())).collect();
-    let known: HashSet<String> =
-        segments.iter().flat_map(|(_, segment)| names_of(&segment.name)).collect();
+    let names_of = |name: &str| model.stored(name).names(name).into_iter().map(in_file).collect();
+    let names: Vec<(Param, Vec<String>)> =
+        params.segments().map(|(param, segment)| (param, names_of(&segment.name))).collect();
+    let known: HashSet<&str> =
+        names.iter().flat_map(|(_, names)| names.iter().map(String::as_str)).collect();
     for name in weights.names() {
         if !known.contains(name) && !IGNORED.iter().any(|ending| name.ends_with(ending)) {
             let thing = format!("{}: weight `{name}`", weights.path().display());
             return Err(Error::bad_data(thing, "only weights of the model", "an unknown one"));
         }
     }
-    for (param, segment) in &segments {
-        let stored = model.stored(&segment.name);
-        let shape = stored.shape(&segment.shape);
-        let find = |name: String| weights.get(&name)?.expect_shape(&shape);
-        let tensors = names_of(&segment.name).map(find).collect::<Result<Vec<_>>>()?;
-        stored.read(&tensors, *param, params)?;
+    for (param, names) in &names {
+        let segment = params.segment(*param);
+        let shape = model.stored(&segment.name).shape(&segment.shape);
+        names.iter().try_for_each(|name| weights.expect(name, &shape))?;
     }
-    Ok(())
+    Ok(names)
 }
 
 const BODY: &str = "transformer.";

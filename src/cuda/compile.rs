@@ -7,8 +7,9 @@ use super::emulator;
 use super::kernels::{HEADERS, Module};
 use super::nvrtc::Nvrtc;
 use crate::error::Result;
+use crate::formats::cache_dir;
 use std::hash::{DefaultHasher, Hash, Hasher};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 /// Options for every card: no fast mathematics, as it would change results.
 const OPTIONS: [&str; 2] = ["--std=c++17", "-default-device"];
@@ -38,13 +39,6 @@ pub(super) fn cubin(nvrtc: &Nvrtc, module: &Module, capability: u32) -> Result<V
         keep(&path, &compiled.bytes);
     }
     Ok(compiled.bytes)
-}
-
-/// Where what was compiled is kept: `$COPLA_CACHE`, or `copla` in the user's cache folder.
-pub fn cache_dir() -> Option<PathBuf> {
-    let set = |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
-    let user = || set("XDG_CACHE_HOME").or_else(|| Some(set("HOME")?.join(".cache")));
-    set("COPLA_CACHE").or_else(|| Some(user()?.join("copla")))
 }
 
 /// Writes the file whole or not at all: other processes may be reading. A full disk costs only time.

@@ -8,6 +8,7 @@ use super::gpu::{fault, use_libraries};
 use super::launch::Ptr;
 use super::library::Libraries;
 use crate::error::{Error, Kind, Result};
+use crate::formats::cache_dir;
 use cudarc::driver::sys::{CUresult, CUstream};
 use libloading::{Library, Symbol};
 use std::ffi::{CStr, c_char, c_int};
@@ -165,7 +166,7 @@ impl Emulator {
 fn build() -> Result<PathBuf> {
     let mut hasher = DefaultHasher::new();
     SOURCES.hash(&mut hasher);
-    let root = super::cache_dir().unwrap_or_else(|| std::env::temp_dir().join("copla"));
+    let root = cache_dir().unwrap_or_else(|| std::env::temp_dir().join("copla"));
     let folder = root.join(format!("emulator-{:016x}", hasher.finish()));
     let done = folder.join("built");
     let io = |e: std::io::Error| failed(&folder, "a folder to build in", e.to_string());

@@ -20,7 +20,6 @@ mod timer;
 
 pub use blas::{Gemm, Matrix, allow_tf32, workspace_bytes};
 pub use blas_lt::Epilogue;
-pub use compile::cache_dir;
 pub use gpu::{Gpu, count, driver, gpu, use_libraries};
 pub use kernels::{HEADERS, MODULES, Module};
 pub use launch::{Argument, Launch, Ptr};

@@ -2,6 +2,7 @@
 
 use crate::error::{Error, Result};
 use crate::formats::atomic;
+use crate::formats::mapped::refuse_pointer;
 use serde::Serialize;
 use serde_json::{Map, Value};
 use std::path::{Path, PathBuf};
@@ -15,15 +16,25 @@ pub struct Object {
 
 impl Object {
     /// Reads `path`. A file that is missing, not UTF-8, not JSON (the message gives line and column)
-    /// or not an object is an error.
+    /// or not an object is an error. Of two equal keys the later one counts, as in Python.
     pub fn read(path: &Path) -> Result<Self> {
         const EXPECTED: &str = "a JSON object";
         let bytes = std::fs::read(path).map_err(|error| Error::io(path, EXPECTED, error))?;
+        refuse_pointer(path, EXPECTED, &bytes)?;
         let not_json = |found: String| Error::bad_data(path.display().to_string(), EXPECTED, found);
-        match serde_json::from_slice(&bytes) {
+        // The mark that some editors put before a text is no JSON.
+        match serde_json::from_slice(bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&bytes)) {
             Ok(Value::Object(map)) => Ok(Object { path: path.to_path_buf(), map }),
             Ok(other) => Err(not_json(describe(&other))),
             Err(error) => Err(not_json(format!("not JSON: {error}")).because(error)),
+        }
+    }
+
+    /// [`Object::read`], and an empty object where there is no such file.
+    pub fn read_or_empty(path: &Path) -> Result<Self> {
+        match path.exists() {
+            true => Self::read(path),
+            false => Ok(Object { path: path.to_path_buf(), map: Map::new() }),
         }
     }
 
@@ -48,10 +59,24 @@ impl Object {
         }
     }
 
+    /// Another value for a key: what the file says is to be mended.
+    pub fn set(&mut self, key: &str, value: impl Into<Value>) {
+        self.map.insert(key.to_string(), value.into());
+    }
+
+    /// Where it was read.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
     /// Everything in the file, in its order: for keys of odd shapes, and to write back what copla
     /// does not know.
     pub fn map(&self) -> &Map<String, Value> {
         &self.map
+    }
+
+    pub fn into_map(self) -> Map<String, Value> {
+        self.map
     }
 
     fn wrong<T: FromJson>(&self, key: &str, found: String) -> Error {

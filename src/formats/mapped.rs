@@ -1,4 +1,4 @@
-//! A file of weights as memory: mapped, so that only what is used is ever read.
+//! A file as memory: mapped, so that only what is used is ever read.
 
 use crate::error::{Error, Result};
 use memmap2::{Mmap, UncheckedAdvice};
@@ -11,7 +11,7 @@ const LARGEST_FOLIO: usize = 2 << 20;
 
 /// The bytes of a file.
 #[derive(Debug)]
-pub(super) struct Mapped(Mmap);
+pub struct Mapped(Mmap);
 
 impl Deref for Mapped {
     type Target = [u8];
@@ -42,7 +42,7 @@ impl Mapped {
 
 /// Maps the regular file `path`; `expected` says what it should be. A Git LFS pointer in its place is
 /// bad data, and named.
-pub(super) fn open(path: &Path, expected: &str) -> Result<Mapped> {
+pub fn open(path: &Path, expected: &str) -> Result<Mapped> {
     let failed = |error| Error::io(path, expected, error);
     let wrong = |found| Error::bad_data(path.display().to_string(), expected, found);
     let file = File::open(path).map_err(failed)?;
@@ -54,13 +54,21 @@ pub(super) fn open(path: &Path, expected: &str) -> Result<Mapped> {
     // owner of the `Mmap`). What is left is another process that changes the file meanwhile. copla
     // never does: `atomic` puts a new file in the place of the old, and a mapping keeps the old.
     // Against the rest: every reader keeps the places and lengths that it has checked in memory of
-    // its own, and indexes the mapping with bounds checks. The weights are copied out as plain
-    // bytes, each bit pattern of which is a value of its type. So a file overwritten in place gives
-    // wrong weights or a refusal, and one that is cut short ends the process with SIGBUS, as in any
-    // program that maps its weights; neither reaches memory that is not the file's.
+    // its own, and indexes the mapping with bounds checks. What is read is plain bytes, each
+    // bit pattern of which is a value of its type. So a file overwritten in place gives
+    // wrong numbers or a refusal, and one that is cut short ends the process with SIGBUS, as in any
+    // program that maps its files; neither reaches memory that is not the file's.
     let map = unsafe { Mmap::map(&file) }.map_err(failed)?;
-    match map.starts_with(b"version https://git-lfs") {
-        true => Err(wrong("a Git LFS pointer to one (git lfs pull fetches it)")),
-        false => Ok(Mapped(map)),
+    refuse_pointer(path, expected, &map)?;
+    Ok(Mapped(map))
+}
+
+/// Bad data where the file `path`, which begins with `bytes`, only says where the true one is, as a clone
+/// without Git LFS has it.
+pub(crate) fn refuse_pointer(path: &Path, expected: &str, bytes: &[u8]) -> Result<()> {
+    if !bytes.starts_with(b"version https://git-lfs") {
+        return Ok(());
     }
+    let found = "a Git LFS pointer to one (git lfs pull fetches it)";
+    Err(Error::bad_data(path.display().to_string(), expected, found))
 }

@@ -76,9 +76,9 @@ impl Weights {
         &self.metadata
     }
 
-    /// How the weight of that name is shaped, if there is one.
-    pub fn shape(&self, name: &str) -> Option<&[usize]> {
-        self.tensors.get(name).map(|info| &info.shape[..])
+    /// The dtype and the shape of the weight of that name, if there is one.
+    pub(super) fn about(&self, name: &str) -> Option<(Dtype, &[usize])> {
+        self.tensors.get(name).map(|info| (info.dtype, &info.shape[..]))
     }
 
     /// The weight of that name. Bad data if there is none (the message has the nearest names), or if it

@@ -68,15 +68,20 @@ impl Weights {
         Ok(Weights { path: path.to_path_buf(), map, tensors })
     }
 
+    /// The file, as it was opened.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
     /// Every name in the file, sorted. [`get`](Self::get) may still refuse one for its dtype (the masks
     /// that older GPT-2 files carry are bytes or booleans).
     pub fn names(&self) -> impl ExactSizeIterator<Item = &str> {
         self.tensors.keys().map(String::as_str)
     }
 
-    /// How the weight of that name is shaped, if there is one.
-    pub fn shape(&self, name: &str) -> Option<&[usize]> {
-        self.tensors.get(name).map(|view| &view.shape[..])
+    /// The dtype and the shape of the weight of that name, if there is one.
+    pub(super) fn about(&self, name: &str) -> Option<(Dtype, &[usize])> {
+        self.tensors.get(name).map(|view| (view.dtype, &view.shape[..]))
     }
 
     /// The weight of that name; its bytes are the file's, or copied where they are not in row-major

@@ -4,13 +4,19 @@
 
 pub mod batches;
 pub mod documents;
+pub mod fertility;
 pub mod ngram;
+pub mod sources;
 pub mod split;
 pub mod tokenizer;
+pub mod tokens;
 pub mod verse;
 
 pub use batches::{Batch, Batcher, IGNORE};
-pub use documents::{Document, embedded, read_documents};
+pub use documents::{Document, Origin, embedded};
+pub use fertility::Fertility;
 pub use ngram::KneserNey;
+pub use sources::Source;
 pub use split::{Split, split};
-pub use tokenizer::Tokenizer;
+pub use tokenizer::{Special, Tokenizer};
+pub use tokens::Tokens;

@@ -83,7 +83,7 @@ mod tests {
     use crate::random::philox;
 
     fn document(text: impl Into<String>) -> Document {
-        Document { author: String::new(), title: String::new(), text: text.into() }
+        Document { text: text.into(), ..Document::default() }
     }
 
     fn documents(count: u32) -> Vec<Document> {

@@ -4,7 +4,7 @@ pub mod atomic;
 mod cache;
 pub mod hub;
 pub mod json;
-pub(crate) pub(crate) mod mapped;
+pub(crate) mod mapped;
 mod pickle;
 pub mod safetensors;
 pub mod stored;

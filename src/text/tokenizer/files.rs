@@ -11,8 +11,8 @@ use tokenizers::{AddedToken, Tokenizer as Inner};
 use super::special::{LISTS, Special, added_token, named, to_words};
 use super::{Tokenizer, byte_level, library, surround_prompts};
 use crate::formats::atomic;
-use crate::formats::mapped::refuse_pointer;
 use crate::formats::json::{self, Object};
+use crate::formats::mapped::refuse_pointer;
 use crate::{Error, Result};
 
 const TOKENIZER: &str = "tokenizer.json";

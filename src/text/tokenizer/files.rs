@@ -12,6 +12,7 @@ use super::special::{LISTS, Special, add_special, added_token, named, to_words};
 use super::{Tokenizer, byte_level, library, surround_prompts};
 use crate::formats::atomic;
 use crate::formats::json::{self, Object};
+use crate::formats::mapped::refuse_pointer;
 use crate::{Error, Result};
 
 const TOKENIZER: &str = "tokenizer.json";
@@ -220,8 +221,9 @@ fn bpe(vocab: &Path, merges: &Path, added: &BTreeMap<u32, AddedToken>) -> Result
 
 /// The text of a file, without the mark that some editors put before it.
 fn read(path: &Path) -> Result<String> {
-    let text = std::fs::read_to_string(path)
-        .map_err(|error| Error::io(path, "a readable text file", error))?;
+    const EXPECTED: &str = "a readable text file";
+    let text = std::fs::read_to_string(path).map_err(|error| Error::io(path, EXPECTED, error))?;
+    refuse_pointer(path, EXPECTED, text.as_bytes())?;
     Ok(text.strip_prefix('\u{feff}').map(str::to_string).unwrap_or(text))
 }
 

@@ -18,7 +18,7 @@ const FLOORS: [&[&str]; 13] = [
     &["models"],
     &["inspect", "generate", "evaluate"],
     &["train"],
-    &["compare", "bench", "doctor", "serve"],
+    &["compare", "bench", "doctor", "info", "serve"],
     &["cli"],
     &["main"],
 ];

@@ -16,7 +16,7 @@ fn cases() -> Vec<(String, Value)> {
             (name, serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap())
         })
         .collect();
-    assert!(cases.len() >= 9, "only {} cases found", cases.len());
+    assert!(cases.len() >= 10, "only {} cases found", cases.len());
     cases
 }
 

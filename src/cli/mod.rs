@@ -1,9 +1,11 @@
 //! The command line: one file per subcommand, which parses, calls the library and prints.
 
+mod convert;
 mod data;
 mod doctor;
 mod evaluate;
 mod generate;
+mod info;
 mod inspect;
 mod machine;
 mod model;
@@ -33,6 +35,10 @@ enum Command {
     Evaluate(evaluate::Args),
     /// Look inside a model while it reads a text
     Inspect(inspect::Args),
+    /// Say what a model is and what memory it takes
+    Info(info::Args),
+    /// Write a model as safetensors and tokenizer.json, perhaps in another dtype
+    Convert(convert::Args),
     /// Say what of this machine copla can use, and whether it computes rightly
     Doctor(doctor::Args),
 }
@@ -44,6 +50,8 @@ impl Command {
             Command::Generate(args) => generate::run(args),
             Command::Evaluate(args) => evaluate::run(args),
             Command::Inspect(args) => inspect::run(args),
+            Command::Info(args) => info::run(args),
+            Command::Convert(args) => convert::run(args),
             Command::Doctor(args) => doctor::run(args),
         }
     }

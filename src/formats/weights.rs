@@ -1,6 +1,7 @@
 //! The weights of a model directory, in whichever of the known files they are: one, or several by an
 //! index.
 
+use crate::dtype::DType;
 use crate::error::{Error, Result};
 use crate::formats::json::Object;
 use crate::formats::stored::{self, StoredTensor};
@@ -61,7 +62,7 @@ impl Weights {
                     shards.len() - 1
                 }
             };
-            if !shards[number].contains(&name) {
+            if shards[number].about(&name).is_none() {
                 let expected = format!("`{name}` in {file}");
                 return Err(wrong_map(&path, &expected, "a file without it"));
             }
@@ -73,6 +74,14 @@ impl Weights {
     /// The file that was opened, or the index of the files.
     pub fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// The files that hold the weights, each once.
+    pub fn files(&self) -> impl Iterator<Item = &Path> {
+        self.shards.iter().map(|shard| match shard {
+            Shard::Safetensors(weights) => weights.path(),
+            Shard::Torch(weights) => weights.path(),
+        })
     }
 
     /// Every name, sorted. [`get`](Self::get) may still refuse one for its dtype.
@@ -87,6 +96,28 @@ impl Weights {
             None => Err(stored::missing(&self.path, name, self.names())),
             Some(&number) => self.shards[number].get(name),
         }
+    }
+
+    /// The dtype of the weight of that name; reads none of it. Errors as those of [`get`](Self::get).
+    pub fn dtype(&self, name: &str) -> Result<DType> {
+        let (dtype, _) = self.about(name)?;
+        stored::dtype(&stored::thing(&self.path, name), dtype)
+    }
+
+    /// Bad data unless there is a weight of that name and shape. Reads none of it.
+    pub fn expect(&self, name: &str, shape: &[usize]) -> Result<()> {
+        let (_, found) = self.about(name)?;
+        if found == shape {
+            return Ok(());
+        }
+        let thing = stored::thing(&self.path, name);
+        Err(Error::bad_data(thing, format!("shape {shape:?}"), format!("{found:?}")))
+    }
+
+    fn about(&self, name: &str) -> Result<(Dtype, &[usize])> {
+        let missing = || stored::missing(&self.path, name, self.names());
+        let &number = self.places.get(name).ok_or_else(missing)?;
+        self.shards[number].about(name).ok_or_else(missing)
     }
 }
 
@@ -106,10 +137,10 @@ impl Shard {
         }
     }
 
-    fn contains(&self, name: &str) -> bool {
+    fn about(&self, name: &str) -> Option<(Dtype, &[usize])> {
         match self {
-            Shard::Safetensors(weights) => weights.contains(name),
-            Shard::Torch(weights) => weights.contains(name),
+            Shard::Safetensors(weights) => weights.about(name),
+            Shard::Torch(weights) => weights.about(name),
         }
     }
 

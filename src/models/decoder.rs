@@ -8,6 +8,7 @@ use crate::ops::attention::{Attention, KeyValues};
 use crate::ops::cross_entropy::CrossEntropy;
 use crate::ops::linear::Activation;
 use crate::tensor::{Group, Layout, Param, Parameters, Tensor};
+use serde_json::{Value, json};
 
 /// The sizes of a decoder, and what else a config chooses.
 #[derive(Clone, Debug, PartialEq)]
@@ -87,7 +88,7 @@ impl Options {
 }
 
 /// What a 64-bit machine could address, were it all f32.
-const MOST_PARAMETERS: f64 = 1.0e18;
+pub(super) const MOST_PARAMETERS: f64 = 1.0e18;
 
 /// What tells the families apart whatever their sizes, and what they call their weights.
 pub struct Dialect {
@@ -290,15 +291,45 @@ impl Decoder {
         hidden.linear_cross_entropy(&head, &targets.reshape(&[rows])?, options)
     }
 
+    /// As [`Model::sizes`](crate::models::Model::sizes).
+    pub fn sizes(&self) -> Vec<(&'static str, Value)> {
+        let Options { vocab, context, width, layers, heads, mlp_width, window, tied, .. } =
+            &self.options;
+        let (positions, places) = match self.positions {
+            Some(_) => ("learned", *context),
+            None => ("ALiBi", 0),
+        };
+        let tables = if *tied { 1 } else { 2 };
+        let mut sizes = vec![
+            ("layers", json!(layers)),
+            ("width", json!(width)),
+            ("heads", json!(heads)),
+            ("head_dim", json!(width / heads)),
+            ("mlp_width", json!(mlp_width)),
+            ("vocab_size", json!(vocab)),
+            ("context", json!(context)),
+            ("positions", json!(positions)),
+            ("tied", json!(tied)),
+            ("embedding_parameters", json!((tables * vocab + places) * width)),
+        ];
+        if let Some(Window { keys, local }) = window {
+            let local = local.iter().filter(|&&local| local).count();
+            sizes.push(("window", json!(keys)));
+            sizes.push(("layers_with_window", json!(local)));
+        }
+        sizes
+    }
+
     pub fn new_state(&self, rows: usize, capacity: usize, params: &Parameters) -> Result<State> {
         let Options { heads, width, .. } = self.options;
         let dims = [rows, heads, capacity, width / heads];
         let layer = |_: &Block| KeyValues::new(dims, params.dtype(), params.device());
-        Ok(State { layers: self.blocks.iter().map(layer).collect::<Result<_>>()? })
+        let layers = self.blocks.iter().map(layer).collect::<Result<_>>()?;
+        Ok(State { layers, ..State::default() })
     }
 }
 
-fn drop_out(x: Tensor, share: f32, site: u64, pass: &Pass) -> Result<Tensor> {
+pub(super) fn drop_out(x: Tensor, share: f32, site: u64, pass: &Pass) -> Result<Tensor> {
     match pass.dropout_at(share, site)? {
         Some(dropout) => x.dropout(dropout),
         None => Ok(x),

@@ -85,8 +85,8 @@ impl<F: Family> Model for DecoderModel<F> {
         self.decoder.options.vocab
     }
 
-    fn context(&self) -> usize {
-        self.decoder.options.context
+    fn context(&self) -> Option<usize> {
+        Some(self.decoder.options.context)
     }
 
     fn layout(&self) -> Result<Layout> {
@@ -120,6 +120,10 @@ impl<F: Family> Model for DecoderModel<F> {
         Ok(())
     }
 
+    fn sizes(&self) -> Vec<(&'static str, Value)> {
+        self.decoder.sizes()
+    }
+
     fn config(&self) -> Map<String, Value> {
         let mut config = self.source.clone();
         if let Value::Object(known) = F::config(&self.decoder.options) {
@@ -139,12 +143,15 @@ impl<F: Family> Model for DecoderModel<F> {
     }
 }
 
-/// The value of whichever key the file has, the first before the second.
-pub fn either<T: FromJson>(config: &Object, keys: [&str; 2], default: T) -> Result<T> {
-    match config.optional(keys[0])? {
-        Some(value) => Ok(value),
-        None => config.get_or(keys[1], default),
+/// The value of the first of `keys` that the file has: some have been renamed, and `transformers` goes on
+/// understanding the old ones.
+pub fn first_of<T: FromJson>(config: &Object, keys: &[&str], default: T) -> Result<T> {
+    for key in keys {
+        if let Some(value) = config.optional(key)? {
+            return Ok(value);
+        }
     }
+    Ok(default)
 }
 
 /// Refuses what a config may ask for and copla does not compute.
@@ -191,7 +198,7 @@ pub fn shortest(x: f32) -> f64 {
 }
 
 /// `n` standard normal numbers of one site.
-fn normals(rng: Rng, site: u64, n: usize) -> impl Iterator<Item = f32> {
+pub fn normals(rng: Rng, site: u64, n: usize) -> impl Iterator<Item = f32> {
     let key = rng.key(site);
     let four = move |i| {
         let [a, b, c, d] = rng.words(key, i);

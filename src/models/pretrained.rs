@@ -19,6 +19,45 @@ pub struct Pretrained {
     generation: Map<String, Value>,
 }
 
+/// A model directory but for its weights, which nobody reads: what [`Pretrained::load`] makes of the rest.
+pub struct Description {
+    config: Object,
+    /// The model with the rows that the files have, where the tokenizer has more ids.
+    stored: Option<Box<dyn Model>>,
+    pub tokenizer: Option<Tokenizer>,
+    /// As [`Pretrained::notes`].
+    pub notes: Vec<String>,
+    generation: Map<String, Value>,
+}
+
+impl Description {
+    /// Reads the directory `dir`; errors as those of [`Pretrained::load`].
+    pub fn read(dir: &Path) -> Result<Self> {
+        let mut config = Object::read(&dir.join("config.json"))?;
+        let mut generation = Object::read_or_empty(&dir.join("generation_config.json"))?;
+        let mut tokenizer = Tokenizer::find(dir)?;
+        let mut notes = match &mut tokenizer {
+            Some(tokenizer) => special_ids::agree(tokenizer, &mut config, &mut generation)?,
+            None => Vec::new(),
+        };
+        let model = load::from_object(&config)?;
+        let mut stored = None;
+        if let Some(tokenizer) = &tokenizer
+            && tokenizer.vocab_size() > model.vocab_size()
+        {
+            notes.push(growth(dir, model.vocab_size(), tokenizer)?);
+            config.set("vocab_size", tokenizer.vocab_size());
+            stored = Some(model);
+        }
+        Ok(Description { config, stored, tokenizer, notes, generation: generation.map().clone() })
+    }
+
+    /// The model, with a row for every id of the tokenizer.
+    pub fn model(&self) -> Result<Box<dyn Model>> {
+        load::from_object(&self.config)
+    }
+}
+
 impl Pretrained {
     /// Reads the directory `dir`; the weights are stored as `dtype` on `device`. The special ids are the
     /// tokenizer's, then the configs'; an embedding with fewer rows than the tokenizer has ids grows, and
@@ -27,31 +66,20 @@ impl Pretrained {
     /// A directory without a tokenizer's files is a model all the same. Bad data: a file that is missing or
     /// not what it should be, an ordinary token without a row in the embedding.
     pub fn load(dir: &Path, wanted: Use, dtype: DType, device: Device) -> Result<Self> {
-        let mut config = Object::read(&dir.join("config.json"))?;
-        let mut generation = Object::read_or_empty(&dir.join("generation_config.json"))?;
-        let mut tokenizer = Tokenizer::find(dir)?;
-        let mut notes = match &mut tokenizer {
-            Some(tokenizer) => special_ids::agree(tokenizer, &mut config, &mut generation)?,
-            None => Vec::new(),
-        };
-        let stored = load::from_object(&config)?;
-        let (model, params) = match &tokenizer {
-            Some(tokenizer) if tokenizer.vocab_size() > stored.vocab_size() => {
-                notes.push(growth(dir, stored.vocab_size(), tokenizer)?);
-                config.set("vocab_size", tokenizer.vocab_size());
-                let model = load::from_object(&config)?;
+        let description = Description::read(dir)?;
+        let model = description.model()?;
+        let Description { stored, tokenizer, notes, generation, .. } = description;
+        let params = match stored {
+            None => load::load_weights(dir, &*model, wanted, dtype, device)?,
+            Some(stored) => {
                 let old =
                     load::load_weights(dir, &*stored, Use::Inference, DType::F32, Device::Cpu)?;
                 let mut params = wanted.of(model.layout()?).build(dtype, device)?;
                 grow(&old, &mut params)?;
-                (model, params)
-            }
-            _ => {
-                let params = load::load_weights(dir, &*stored, wanted, dtype, device)?;
-                (stored, params)
+                params
             }
         };
-        Ok(Pretrained { model, params, notes, tokenizer, generation: generation.map().clone() })
+        Ok(Pretrained { model, params, notes, tokenizer, generation })
     }
 
     /// Bad data: the directory had none.

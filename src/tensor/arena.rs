@@ -71,6 +71,11 @@ impl Layout {
         self
     }
 
+    /// How many numbers there are in all parameters, padding aside.
+    pub fn count(&self) -> usize {
+        self.segments.iter().map(|segment| segment.shape.numel()).sum()
+    }
+
     /// Values of zero, to be filled with [`Parameters::set`].
     pub fn build(mut self, dtype: DType, device: Device) -> Result<Parameters> {
         // The smallest element is two bytes.

@@ -8,6 +8,7 @@ use crate::cuda::{DeviceMemory, gpu};
 use crate::error::{Error, Kind, Result};
 use crate::tensor::Device;
 use std::alloc::{Layout, alloc_zeroed, dealloc};
+use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::ptr::NonNull;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -44,18 +45,23 @@ struct Pool<B> {
 
 static CPU: Mutex<Pool<Block>> = Mutex::new(Pool::EMPTY);
 static CUDA: Mutex<BTreeMap<usize, Pool<DeviceMemory>>> = Mutex::new(BTreeMap::new());
-static META: Mutex<MemoryStats> = Mutex::new(MemoryStats::ZERO);
+
+thread_local! {
+    /// What has no bytes is counted thread by thread: a plan is made on one, and others beside it.
+    static META: Cell<MemoryStats> = const { Cell::new(MemoryStats::ZERO) };
+}
 
 /// Every change under these locks is a few integer updates, so a poisoned lock is still sound.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// Of the process; for the meta device, of this thread.
 pub fn memory_stats(device: Device) -> MemoryStats {
     match device {
         Device::Cpu => lock(&CPU).stats,
         Device::Cuda(n) => lock(&CUDA).get(&n).map_or(MemoryStats::ZERO, |pool| pool.stats),
-        Device::Meta => *lock(&META),
+        Device::Meta => META.get(),
     }
 }
 
@@ -65,8 +71,8 @@ pub fn reset_peak(device: Device) {
         Device::Cpu => lock(&CPU).reset_peak(),
         Device::Cuda(n) => lock(&CUDA).entry(n).or_insert(Pool::EMPTY).reset_peak(),
         Device::Meta => {
-            let mut stats = lock(&META);
-            stats.peak = stats.current;
+            let current = META.get().current;
+            META.set(MemoryStats { current, peak: current });
         }
     }
 }
@@ -98,7 +104,9 @@ impl Allocation {
                 Ok(Allocation::Cuda(memory))
             }
             Device::Meta => {
-                lock(&META).grow(rounded);
+                let mut stats = META.get();
+                stats.grow(rounded);
+                META.set(stats);
                 Ok(Allocation::Meta(rounded))
             }
         }
@@ -114,7 +122,11 @@ impl Drop for Allocation {
                     pool.put(memory.take());
                 }
             }
-            Allocation::Meta(bytes) => lock(&META).current -= *bytes,
+            // A thread that ends, or another one's tensor: nobody asks any more.
+            Allocation::Meta(bytes) => drop(META.try_with(|stats| {
+                let MemoryStats { current, peak } = stats.get();
+                stats.set(MemoryStats { current: current.saturating_sub(*bytes), peak });
+            })),
         }
     }
 }

@@ -1,14 +1,15 @@
-//! Training: data, schedule, steps, and the run that ties them together.
+//! Training: data, schedule, steps, what they take of memory, and the run that ties them together.
 
 mod data;
 mod loss_scale;
+pub mod plan;
 mod recipe;
 mod run;
 mod samples;
 mod schedule;
 mod trainer;
 
-pub use data::{BASELINE_ORDER, Data, DataOptions};
+pub use data::{BASELINE_ORDER, Batches, Data, DataOptions};
 pub use loss_scale::LossScale;
 pub use recipe::Recipe;
 pub use run::{Observer, Options, Progress, Summary, run};

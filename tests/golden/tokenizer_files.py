@@ -30,6 +30,7 @@ TEXTS = [
     f"  {END}  y <|talk|> —dijo— <|talk|>fin<|ax1|> sol<mask> <mask>",
     "antes <s>dentro</s><unk><pad> después </s>",
     "palabra rara y palabrarara, palabra",
+    "uno </s>  dos  <mask>  tres [EOS]  cuatro [PAD][MASK][X]  cinco",
 ]
 PLAIN = {"lstrip": False, "normalized": False, "rstrip": False, "single_word": False}
 
@@ -107,6 +108,19 @@ def cases() -> dict[str, dict[str, str]]:
                 "pad_token": None,
                 "unk_token": described,
                 "additional_special_tokens": markers[:1],
+            },
+        ),
+        # Named by the config, and in no vocabulary: they count on from its end.
+        "tokens_that_the_vocabulary_lacks": with_json(
+            pair([]),
+            tokenizer_config={
+                "mask_token": {"content": "[MASK]", "__type": "AddedToken"} | PLAIN | {"lstrip": True},
+                "pad_token": "[PAD]",
+                "eos_token": "[EOS]",
+                "unk_token": "[EOS]",
+                "bos_token": "[BOS]",
+                "additional_special_tokens": ["[X]"],
+                "add_eos_token": True,
             },
         ),
         # Newer: the added tokens in the config, of which some take the spaces beside them; the map is not looked at.

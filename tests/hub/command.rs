@@ -26,7 +26,7 @@ fn save_model(dir: &Path) {
         window: None,
         tied: true,
     };
-    let model = Gpt2::new(options, Some(tokenizer.eos())).unwrap();
+    let model = Gpt2::new(options, Some(tokenizer.eos().unwrap())).unwrap();
     let mut params = model.layout().unwrap().build(copla::DType::F32, Device::Cpu).unwrap();
     model.initialise(&mut params, 1).unwrap();
     tokenizer.save(dir).unwrap();

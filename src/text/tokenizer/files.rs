@@ -8,10 +8,11 @@ use tokenizers::models::bpe::{BPE, Vocab};
 use tokenizers::pre_tokenizers::PreTokenizerWrapper;
 use tokenizers::{AddedToken, Tokenizer as Inner};
 
-use super::special::{Special, added_token, content, named};
+use super::special::{LISTS, Special, add_special, added_token, named, to_words};
 use super::{Tokenizer, byte_level, library, surround_prompts};
 use crate::formats::atomic;
 use crate::formats::json::{self, Object};
+use crate::formats::mapped::refuse_pointer;
 use crate::{Error, Result};
 
 const TOKENIZER: &str = "tokenizer.json";
@@ -41,8 +42,6 @@ impl Tokenizer {
     /// [`Tokenizer::load`], and `None` where the directory has no tokenizer.
     pub fn find(dir: impl AsRef<Path>) -> Result<Option<Self>> {
         let dir = dir.as_ref();
-        let (whole, vocab, merges) =
-            (dir.join(TOKENIZER), dir.join("vocab.json"), dir.join("merges.txt"));
         let mut config = object(dir.join(CONFIG))?;
         // Newer files tell the added tokens in the config, and then it is the whole truth.
         if !config.contains_key("added_tokens_decoder") {
@@ -53,36 +52,24 @@ impl Tokenizer {
         let class = class(dir, &config)?;
         let flag = |key: &str| config.get(key).and_then(Value::as_bool).unwrap_or(false);
         let prefix_space = flag("add_prefix_space");
-        let (mut inner, file, ends) = if whole.exists() {
-            let mut inner: Inner = read(&whole)?
-                .parse()
-                .map_err(|error| library(whole.display(), "a tokenizer", error))?;
-            let own = inner.get_pre_tokenizer();
-            if let Some(PreTokenizerWrapper::ByteLevel(own)) = own.cloned()
-                && class.starts_with("GPT2Tokenizer")
-            {
-                // What GPT-2's class says goes before what the file says.
-                inner.with_pre_tokenizer(Some(own.add_prefix_space(prefix_space)));
-            }
-            (inner, whole, [false; 2])
-        } else if vocab.exists() && merges.exists() {
-            let inner = byte_level(bpe(&vocab, &merges, &added)?, prefix_space);
-            (inner, vocab, [flag("add_bos_token"), flag("add_eos_token")])
-        } else {
+        // A tokenizer.json has its template in it.
+        let is_whole = dir.join(TOKENIZER).exists();
+        let [begins, ends] = ["add_bos_token", "add_eos_token"].map(|key| flag(key) && !is_whole);
+        let Some(mut inner) = without_config(dir, &class, &added, prefix_space)? else {
             return Ok(None);
         };
+        inner.add_tokens(&added.into_values().collect::<Vec<_>>());
         for special in Special::ALL {
             let token = special.class_default(&class);
             if let Some(token) = token.filter(|token| inner.token_to_id(token).is_some()) {
                 config.entry(special.token_key()).or_insert_with(|| token.into());
             }
         }
-        inner.add_tokens(&added.into_values().collect::<Vec<_>>());
-        inner.add_special_tokens(&named(&config));
-        let mut tokenizer = Self::new(inner, config, &file.display().to_string())?;
-        if ends != [false; 2] {
+        add_special(&mut inner, &named(&config));
+        let mut tokenizer = Self::new(inner, config, &dir.display().to_string())?;
+        if begins || ends {
             let [bos, eos] = [Special::Bos, Special::Eos].map(|s| tokenizer.special(s));
-            let [bos, eos] = [bos.filter(|_| ends[0]), eos.filter(|_| ends[1])];
+            let (bos, eos) = (bos.filter(|_| begins), eos.filter(|_| ends));
             surround_prompts(&mut tokenizer.inner, bos, eos)?;
         }
         Ok(Some(tokenizer))
@@ -99,9 +86,13 @@ impl Tokenizer {
         let mut config = self.config.clone();
         // tokenizer.json has them, and the words below are all that the small files need.
         config.remove("added_tokens_decoder");
-        for (_, value) in config.iter_mut().filter(|(key, _)| key.ends_with("_token")) {
-            if let Some(token) = content(value).map(str::to_string) {
-                *value = token.into();
+        for (key, value) in &mut config {
+            let listed = value.as_array_mut().filter(|_| LISTS.contains(&key.as_str()));
+            for token in listed.into_iter().flatten() {
+                to_words(token);
+            }
+            if key.ends_with("_token") {
+                to_words(value);
             }
         }
         let special: Map<String, Value> = config
@@ -112,6 +103,34 @@ impl Tokenizer {
         atomic::write_file(&dir.join(TOKENIZER), |file| file.put(tokenizer.as_bytes()))?;
         json::write(&dir.join(CONFIG), &config)?;
         json::write(&dir.join(SPECIAL_TOKENS), &special)
+    }
+}
+
+/// What the large files make: `tokenizer.json`, else `vocab.json` with `merges.txt`; `None` without.
+fn without_config(
+    dir: &Path,
+    class: &str,
+    added: &BTreeMap<u32, AddedToken>,
+    prefix_space: bool,
+) -> Result<Option<Inner>> {
+    let (whole, vocab, merges) =
+        (dir.join(TOKENIZER), dir.join("vocab.json"), dir.join("merges.txt"));
+    if whole.exists() {
+        let mut inner: Inner = read(&whole)?
+            .parse()
+            .map_err(|error| library(whole.display(), "a tokenizer", error))?;
+        let own = inner.get_pre_tokenizer();
+        if let Some(PreTokenizerWrapper::ByteLevel(own)) = own.cloned()
+            && class.starts_with("GPT2Tokenizer")
+        {
+            // What GPT-2's class says goes before what the file says.
+            inner.with_pre_tokenizer(Some(own.add_prefix_space(prefix_space)));
+        }
+        return Ok(Some(inner));
+    }
+    match vocab.exists() && merges.exists() {
+        true => Ok(Some(byte_level(bpe(&vocab, &merges, added)?, prefix_space))),
+        false => Ok(None),
     }
 }
 
@@ -202,8 +221,9 @@ fn bpe(vocab: &Path, merges: &Path, added: &BTreeMap<u32, AddedToken>) -> Result
 
 /// The text of a file, without the mark that some editors put before it.
 fn read(path: &Path) -> Result<String> {
-    let text = std::fs::read_to_string(path)
-        .map_err(|error| Error::io(path, "a readable text file", error))?;
+    const EXPECTED: &str = "a readable text file";
+    let text = std::fs::read_to_string(path).map_err(|error| Error::io(path, EXPECTED, error))?;
+    refuse_pointer(path, EXPECTED, text.as_bytes())?;
     Ok(text.strip_prefix('\u{feff}').map(str::to_string).unwrap_or(text))
 }
 

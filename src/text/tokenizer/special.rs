@@ -1,7 +1,7 @@
 //! The special tokens by their names in the files: which token each is, in words and as an id.
 
 use serde_json::{Map, Value};
-use tokenizers::AddedToken;
+use tokenizers::{AddedToken, Tokenizer as Inner};
 
 use super::END_OF_TEXT;
 
@@ -55,13 +55,30 @@ impl Special {
     }
 }
 
-/// The tokens that a config names as special: under `bos_token` and its like, and in the lists of further
-/// ones. `transformers` keeps text from being mistaken for any of them.
+/// Where a config names further special tokens.
+pub(super) const LISTS: [&str; 2] = ["additional_special_tokens", "extra_special_tokens"];
+
+/// In the order in which `transformers` gives those ids that the vocabulary lacks.
+const FIRST: [&str; 7] =
+    ["bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token"];
+
+/// The tokens that a config names as special: under `bos_token` and its like, and in [`LISTS`].
 pub(super) fn named(config: &Map<String, Value>) -> Vec<AddedToken> {
-    let lists = ["additional_special_tokens", "extra_special_tokens"];
-    let listed = lists.iter().filter_map(|&key| config.get(key)?.as_array()).flatten();
-    let by_name = config.iter().filter(|(key, _)| key.ends_with("_token")).map(|(_, value)| value);
-    by_name.chain(listed).filter_map(|value| added_token(value, true)).collect()
+    let first = FIRST.iter().filter_map(|&key| config.get(key));
+    let is_other = |key: &str| key.ends_with("_token") && !FIRST.contains(&key);
+    let others = config.iter().filter(|(key, _)| is_other(key)).map(|(_, value)| value);
+    let listed = LISTS.iter().filter_map(|&key| config.get(key)?.as_array()).flatten();
+    first.chain(others).chain(listed).filter_map(|value| added_token(value, true)).collect()
+}
+
+/// Makes `tokens` special; how one is found in a text remains what was said where it was added.
+pub(super) fn add_special(inner: &mut Inner, tokens: &[AddedToken]) {
+    let said = inner.get_added_tokens_decoder();
+    let as_said = |token: &AddedToken| match said.values().find(|t| t.content == token.content) {
+        Some(said) => said.clone().special(true),
+        None => token.clone(),
+    };
+    inner.add_special_tokens(&tokens.iter().map(as_said).collect::<Vec<_>>());
 }
 
 /// A token as the files write it: a string, or an object with its `content` and how it is found in a
@@ -81,4 +98,11 @@ pub(super) fn added_token(value: &Value, special: bool) -> Option<AddedToken> {
 /// The words of a token in a config.
 pub(super) fn content(value: &Value) -> Option<&str> {
     value.as_str().or_else(|| value.get("content")?.as_str()).filter(|content| !content.is_empty())
+}
+
+/// Makes a token in a config its words alone: all else of it stands in `tokenizer.json`.
+pub(super) fn to_words(value: &mut Value) {
+    if let Some(words) = content(value).map(str::to_string) {
+        *value = words.into();
+    }
 }

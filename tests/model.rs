@@ -141,6 +141,19 @@ fn logits_are_those_of_transformers(family: &str) {
     }
 }
 
+/// And with a head of its own, in every family.
+#[test]
+fn an_untied_head_is_that_of_transformers() {
+    for family in FAMILIES {
+        let dir = golden::dir(family).with_file_name("untied").join(family);
+        let (model, params) = load(&dir, Use::Inference, DType::F32, Device::Cpu).unwrap();
+        let expected = Weights::open(&dir.join("expected.safetensors")).unwrap();
+        let ids = expected.get("token_ids").unwrap().to_u32().unwrap();
+        let found = inspect(&*model, &params, &ids, Depth::Logits).unwrap();
+        assert_close(family, &found.logits, &expected.get("logits").unwrap());
+    }
+}
+
 #[test]
 fn the_loss_and_every_gradient_are_those_of_transformers() {
     FAMILIES.iter().for_each(|family| gradients_are_those_of_transformers(family));

@@ -9,7 +9,7 @@ use serde_json::json;
 
 #[derive(clap::Args)]
 pub struct Args {
-    #[arg(long, value_name = "MODEL", help = super::model::HELP)]
+    #[arg(long, value_name = "MODEL", help = super::model::help_with_default())]
     model: Option<String>,
     /// Documents, PATH[:column=C,take=1%,...]: CSV, JSON, Parquet or plain text, a directory or a pattern;
     /// may be given more than once

@@ -11,7 +11,7 @@ use serde_json::json;
 
 #[derive(clap::Args)]
 pub struct Args {
-    #[arg(long, value_name = "MODEL", help = model::HELP)]
+    #[arg(long, value_name = "MODEL", help = model::help_with_default())]
     model: Option<String>,
     /// Text to continue; the empty text begins a new one. A special token such as <|endoftext|> is read as
     /// that token

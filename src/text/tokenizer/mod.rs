@@ -212,16 +212,14 @@ impl Tokenizer {
 
     /// Makes the token `id` a special one, for this tokenizer and for what it saves. Bad data: no token
     /// has this id.
-    pub fn set_special(&mut self, special: Special, id: u32) -> Result<()> {
-        let token = self.token(id).ok_or_else(|| {
-            Error::bad_data(special.id_key(), "the id of a token", id.to_string())
-        })?;
-        if !self.inner.get_added_vocabulary().is_special_token(&token) {
-            self.inner.add_special_tokens(&[AddedToken::from(token.as_str(), true)]);
-            self.parsing = OnceLock::new();
-        }
-        self.config.insert(special.token_key().into(), token.into());
-        self.special[special as usize] = Some(id);
+    pub fn set_special(&mut self, which: Special, id: u32) -> Result<()> {
+        let token = self
+            .token(id)
+            .ok_or_else(|| Error::bad_data(which.id_key(), "the id of a token", id.to_string()))?;
+        special::add_special(&mut self.inner, &[AddedToken::from(token.as_str(), true)]);
+        self.parsing = OnceLock::new();
+        self.config.insert(which.token_key().into(), token.into());
+        self.special[which as usize] = Some(id);
         Ok(())
     }
 }

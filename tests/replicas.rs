@@ -22,17 +22,14 @@ const REPLICAS: [(&str, u32, Option<u32>); 10] = [
     ("gpt2", 299, None),
     ("datificate--gpt2-small-spanish", 0, Some(299)),
     ("DeepESP--gpt2-spanish", 0, Some(299)),
-    (FLAX, 299, None),
+    // No file names its end of text, and that of the class is not in the vocabulary: it is added.
+    ("flax-community--gpt-2-spanish", 300, Some(299)),
     ("mrm8488--spanish-gpt2", 300, Some(299)),
     ("ITG--DialoGPT-medium-spanish-chitchat", 299, None),
     ("ostorc--Conversational_Spanish_GPT", 299, None),
     ("EleutherAI--gpt-neo-125M", 299, None),
     ("bigscience--bloom-560m", 2, None),
 ];
-
-/// No file of its tokenizer names an end of text, nor has one: `transformers` adds that of its class, for
-/// which the model has no row, and stops at the config's; so that is what copla takes.
-const FLAX: &str = "flax-community--gpt-2-spanish";
 
 fn replicas() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/replicas")
@@ -158,8 +155,7 @@ fn special_ids_are_those_of_transformers_tokenizer_and_a_disagreement_is_told() 
         assert_eq!(found.model.config()["eos_token_id"], replica.eos, "{}", replica.name);
         for special in Special::ALL {
             let expected = &replica.expected["tokenizer"][special.id_key()];
-            let same = json!(tokenizer.special(special)) == *expected;
-            assert_eq!(same, replica.name != FLAX || expected.is_null(), "{}", replica.name);
+            assert_eq!(json!(tokenizer.special(special)), *expected, "{}", replica.name);
         }
         let notes = found.notes.iter().filter(|line| line.contains("config.json: eos_token_id is"));
         let notes: Vec<&String> = notes.collect();
@@ -284,6 +280,38 @@ fn each_learns_a_text_by_heart() {
             (0..20).map(|step| trainer.step(&batches.batch(step)).unwrap().loss).collect();
         let (first, last) = (losses[0], losses[19]);
         assert!(last < first / 2.0, "{}: {first} to {last}", replica.name);
+    }
+}
+
+/// `copla train --model`: its texts' ends are learnt, and what is saved is what was trained, with one
+/// opinion on the special ids.
+#[test]
+fn each_is_trained_on() {
+    let text = tempfile::Builder::new().suffix(".txt").tempfile().unwrap();
+    std::fs::write(&text, "La luna baja al río.\n\n¿Quién canta?\n\nLa niña canta.\n").unwrap();
+    for replica in Replica::all() {
+        let place = tempfile::tempdir().unwrap();
+        let (dir, data) = (place.path().join("trained"), text.path().to_str().unwrap());
+        let output = Command::new(env!("CARGO_BIN_EXE_copla"))
+            .args(["train", "--model", replica.dir.to_str().unwrap(), "--data", data])
+            .args(["--output", dir.to_str().unwrap(), "--learning-rate", "1e-2"])
+            .args(["--num-train-epochs", "6", "--eval-steps", "100", "--device", "cpu"])
+            .output()
+            .unwrap();
+        let (told, printed) = (String::from_utf8(output.stderr), String::from_utf8(output.stdout));
+        let (told, printed) = (told.unwrap(), printed.unwrap());
+        assert!(output.status.success(), "{}: {told}", replica.name);
+        assert!(printed.contains("2 of them ends of text"), "{}: {printed}", replica.name);
+        let after = Pretrained::load(&dir, Use::Inference, DType::F32, Device::Cpu).unwrap();
+        assert_eq!(after.notes, [""; 0], "{}", replica.name);
+        assert_eq!(after.tokenizer().unwrap().eos().unwrap(), replica.eos, "{}", replica.name);
+        let before = replica.open(Use::Inference);
+        assert_eq!(before.model.sizes(), after.model.sizes(), "{}", replica.name);
+        let moved = before.params.segments().zip(after.params.segments()).any(|((a, _), (b, _))| {
+            before.params.get(a).to_vec::<f32>().unwrap()
+                != after.params.get(b).to_vec::<f32>().unwrap()
+        });
+        assert!(moved, "{}: no weight moved", replica.name);
     }
 }
 

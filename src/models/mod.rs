@@ -18,7 +18,7 @@ pub use convert::{Converted, convert};
 pub use load::{Use, from_config, load, stored_dtypes};
 pub use preset::{Fresh, preset};
 pub use pretrained::{Description, Pretrained};
-pub use save::{in_file_layout, save};
+pub use save::{in_file_layout, save, save_with};
 pub use stored::Stored;
 
 use crate::dtype::DType;

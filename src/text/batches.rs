@@ -160,6 +160,11 @@ impl Batcher {
         self.packed.len()
     }
 
+    /// Batches that hold an epoch's rows; the last may hold some of the next epoch's.
+    pub fn steps_per_epoch(&self) -> u64 {
+        self.packed.len().div_ceil(self.rows) as u64
+    }
+
     /// The share of all places that hold a target, in (0, 1].
     pub fn filled_share(&self) -> f64 {
         self.targets() as f64 / (self.packed.len() * self.time) as f64

@@ -22,7 +22,7 @@ pub struct Streams {
     streams: Vec<Vec<usize>>,
     order: Order,
     time: usize,
-    /// Batches of an epoch: what the longest stream takes.
+    /// Of an epoch.
     steps: usize,
 }
 
@@ -65,7 +65,7 @@ impl Streams {
 
     /// The batch of this step (counted from 0, without end): the epochs follow one another.
     pub fn batch(&self, step: u64) -> Batch {
-        let steps = self.steps as u64;
+        let steps = self.steps_per_epoch();
         self.assemble(step / steps, (step % steps) as usize)
     }
 
@@ -82,6 +82,11 @@ impl Streams {
     /// Ends of text among them: one for each document.
     pub fn eos_targets(&self) -> usize {
         self.tokens.documents()
+    }
+
+    /// Batches of an epoch: what the longest stream takes.
+    pub fn steps_per_epoch(&self) -> u64 {
+        self.steps as u64
     }
 
     fn assemble(&self, epoch: u64, step: usize) -> Batch {

@@ -10,8 +10,6 @@ pub const BASELINE_ORDER: usize = 5;
 #[derive(Clone, Debug)]
 pub struct DataOptions {
     pub validation_share: f64,
-    /// Of the tokenizer trained on the training part; `None` has a token for each of its characters.
-    pub vocab_size: Option<usize>,
     /// Tokens of a row.
     pub time: usize,
     /// Rows of a batch.
@@ -19,6 +17,16 @@ pub struct DataOptions {
     /// Whether rows go on from batch to batch, for a recurrent model.
     pub streams: bool,
     pub seed: u64,
+}
+
+/// Where the tokenizer of a run comes from.
+pub enum Vocabulary {
+    /// Learnt from the training part: byte-level BPE of so many tokens.
+    Bpe(usize),
+    /// Learnt from the training part: a token for each of its characters.
+    Characters,
+    /// With the model that is trained on.
+    Given(Tokenizer),
 }
 
 /// What a run takes its batches from.
@@ -44,6 +52,14 @@ impl Batches {
         }
     }
 
+    /// The fewest batches with every target of an epoch.
+    pub fn steps_per_epoch(&self) -> u64 {
+        match self {
+            Batches::Packed(batches) => batches.steps_per_epoch(),
+            Batches::Streams(streams) => streams.steps_per_epoch(),
+        }
+    }
+
     /// Ends of text among them: one for each document.
     pub fn eos_targets(&self) -> usize {
         match self {
@@ -64,16 +80,21 @@ pub struct Data {
 }
 
 impl Data {
-    /// The tokenizer and the baseline see the training part only.
-    pub fn prepare(documents: Vec<Document>, options: &DataOptions) -> Result<Self> {
+    /// A tokenizer that is learnt, and the baseline, see the training part only.
+    pub fn prepare(
+        documents: Vec<Document>,
+        vocabulary: Vocabulary,
+        options: &DataOptions,
+    ) -> Result<Self> {
         let parts = split(documents, options.validation_share, options.seed)?;
         let texts = |documents: &[Document]| -> Vec<String> {
             documents.iter().map(|document| document.text.clone()).collect()
         };
         let train = texts(&parts.train);
-        let tokenizer = match options.vocab_size {
-            Some(vocab_size) => Tokenizer::train_bpe(&train, vocab_size)?,
-            None => Tokenizer::train_chars(&train)?,
+        let tokenizer = match vocabulary {
+            Vocabulary::Bpe(vocab_size) => Tokenizer::train_bpe(&train, vocab_size)?,
+            Vocabulary::Characters => Tokenizer::train_chars(&train)?,
+            Vocabulary::Given(tokenizer) => tokenizer,
         };
         let ids = tokenizer.encode_batch(&train)?;
         let (eos, &DataOptions { time, rows, seed, .. }) = (tokenizer.eos()?, options);

@@ -1,12 +1,14 @@
-//! What each preset is trained with when nothing else is said.
+//! What a model is trained with when nothing else is said: a preset from scratch, or one that can write
+//! already.
 
 use crate::error::Result;
-use crate::models::{Fresh, preset};
+use crate::models::{Fresh, Model, preset};
 
-/// Sizes of data and steps that suit a model from scratch.
+/// Sizes of data and steps that suit a model.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Recipe {
-    /// Tokens of the vocabulary; `None` has one for each character.
+    /// Tokens of the vocabulary that is learnt; `None` has one for each character. It is not looked at
+    /// where the model brings its tokenizer.
     pub vocab_size: Option<usize>,
     /// Tokens of a row.
     pub time: usize,
@@ -14,10 +16,28 @@ pub struct Recipe {
     pub rows: usize,
     /// Whether rows go on from batch to batch, as a recurrent model reads them.
     pub streams: bool,
-    pub steps: u64,
+    pub length: Length,
     pub learning_rate: f32,
     pub dropout: f32,
     pub weight_decay: f32,
+}
+
+/// How long a run is.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Length {
+    Steps(u64),
+    /// So many times every text.
+    Epochs(u64),
+}
+
+impl Length {
+    /// In updates.
+    pub fn steps(self, steps_per_epoch: u64) -> u64 {
+        match self {
+            Length::Steps(steps) => steps,
+            Length::Epochs(epochs) => epochs.saturating_mul(steps_per_epoch),
+        }
+    }
 }
 
 impl Recipe {
@@ -31,7 +51,7 @@ impl Recipe {
                 vocab_size: None,
                 time: 64,
                 rows: 16,
-                steps: 1500,
+                length: Length::Steps(1500),
                 learning_rate: 3e-3,
                 dropout: 0.4,
                 weight_decay: 0.1,
@@ -41,7 +61,7 @@ impl Recipe {
                 vocab_size: Some(512),
                 time: 128,
                 rows: 8,
-                steps: 1400,
+                length: Length::Steps(1400),
                 learning_rate: 3e-3,
                 dropout: 0.4,
                 weight_decay: 0.5,
@@ -51,7 +71,7 @@ impl Recipe {
                 vocab_size: Some(4096),
                 time: 256,
                 rows: 16,
-                steps: 4000,
+                length: Length::Steps(4000),
                 learning_rate: 1.5e-3,
                 dropout: 0.2,
                 weight_decay: 0.1,
@@ -61,7 +81,7 @@ impl Recipe {
                 vocab_size: Some(8192),
                 time: 512,
                 rows: 8,
-                steps: 10_000,
+                length: Length::Steps(10_000),
                 learning_rate: 1e-3,
                 dropout: 0.1,
                 weight_decay: 0.1,
@@ -73,13 +93,28 @@ impl Recipe {
         Ok(Recipe { streams: model.is_recurrent(), ..sizes })
     }
 
+    /// For going on with a model that can write: `transformers`' learning rate and epochs, no decay, and
+    /// the dropout that the model's config asks for.
+    pub fn fine_tuning(model: &dyn Model) -> Self {
+        Recipe {
+            vocab_size: None,
+            time: model.context().map_or(64, |context| context.min(256)),
+            rows: 8,
+            streams: model.is_recurrent(),
+            length: Length::Epochs(3),
+            learning_rate: 5e-5,
+            dropout: 0.0,
+            weight_decay: 0.0,
+        }
+    }
+
     /// GPT-2's vocabulary and context; rows and steps for one machine.
     const PUBLISHED: Recipe = Recipe {
         vocab_size: Some(50_257),
         time: 1024,
         rows: 4,
         streams: false,
-        steps: 20_000,
+        length: Length::Steps(20_000),
         learning_rate: 6e-4,
         dropout: 0.1,
         weight_decay: 0.1,

@@ -26,9 +26,8 @@ impl Tokenizer {
     /// `added_tokens.json`, in the order of `transformers`. Truncation and padding that the files ask
     /// for are dropped: nothing is shortened in silence.
     ///
-    /// A special token that a file names and the vocabulary lacks gets the next id. One that only
-    /// the tokenizer's class would name is taken where the vocabulary has it, and is else none
-    /// (`transformers` would add it, and no model has a row for it).
+    /// A special token that a file names, or that the tokenizer's class names where no file does, gets
+    /// the next id where the vocabulary lacks it, as in `transformers`.
     ///
     /// Bad data: files missing or broken.
     pub fn load(dir: impl AsRef<Path>) -> Result<Self> {
@@ -60,8 +59,7 @@ impl Tokenizer {
         };
         inner.add_tokens(&added.into_values().collect::<Vec<_>>());
         for special in Special::ALL {
-            let token = special.class_default(&class);
-            if let Some(token) = token.filter(|token| inner.token_to_id(token).is_some()) {
+            if let Some(token) = special.class_default(&class) {
                 config.entry(special.token_key()).or_insert_with(|| token.into());
             }
         }

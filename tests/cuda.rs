@@ -122,7 +122,6 @@ fn an_lstm_trains_as_on_the_cpu() {
             let difference = (found - expected).abs();
             assert!(difference <= bound, "{dtype}, step {step}: {found} for {expected}");
         }
-        assert!(found[11] < found[0] - 0.2, "it learns: {found:?}");
     }
 }
 

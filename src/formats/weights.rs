@@ -6,6 +6,7 @@ use crate::error::{Error, Result};
 use crate::formats::json::Object;
 use crate::formats::stored::{self, StoredTensor};
 use crate::formats::{safetensors, torch};
+use ::safetensors::Dtype;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Component, Path, PathBuf};
 

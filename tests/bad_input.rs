@@ -96,7 +96,7 @@ fn the_model_that_all_others_spoil_is_good() {
     assert!(evaluated.status.success() && evaluated.stderr.is_empty(), "{evaluated:?}");
     let found: serde_json::Value = serde_json::from_slice(&evaluated.stdout).unwrap();
     let number = |key: &str| found[key].as_f64().unwrap();
-    assert_eq!(found.as_object().unwrap().len(), 7);
+    assert_eq!(found.as_object().unwrap().len(), 8);
     assert_eq!(found["sources"][0]["encodings"]["UTF-8"], 1);
     // Untrained, it guesses among its tokens; bits are nats over the text's own length.
     assert!((number("loss") - 270f64.ln()).abs() < 0.1, "{found}");
@@ -240,7 +240,7 @@ fn configs_that_cannot_be_are_refused() {
         "\"gpt2\"",
         "\"gpt9\"",
         BAD_DATA,
-        &[file, "model_type: expected gpt2, gpt_neo or bloom, found \"gpt9\""],
+        &[file, "model_type: expected gpt2, gpt_neo, bloom or char_lstm, found \"gpt9\""],
     );
     config_refused("\"model_type\"", "\"type\"", BAD_DATA, &[file, "`model_type`"]);
     config_refused("{", "", BAD_DATA, &[file, "a JSON object"]);

@@ -648,6 +648,38 @@ fn a_parquet_file_that_is_not_what_it_should_be_is_refused() {
     says(&good, ":max-bytes=20", "row 1: expected at most 20 bytes");
 }
 
+/// A row that is no UTF-8 is skipped in all its columns, so that no poem gets another's author.
+#[cfg(feature = "parquet")]
+#[test]
+fn a_broken_row_of_parquet_shifts_no_column() {
+    use parquet::data_type::{ByteArray, ByteArrayType};
+    use parquet::file::writer::SerializedFileWriter;
+    use parquet::schema::parser::parse_message_type;
+
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("a.parquet");
+    let schema = "message m { required binary content; required binary author; }";
+    let schema = parse_message_type(schema).unwrap();
+    let file = fs::File::create(&path).unwrap();
+    let mut writer = SerializedFileWriter::new(file, schema.into(), Default::default()).unwrap();
+    let mut group = writer.next_row_group().unwrap();
+    for values in [[b"uno".as_slice(), b"\xff", b"tres"], [b"Ana", b"Eva", b"Luis"]] {
+        let values: Vec<ByteArray> = values.map(|value| value.to_vec().into()).into();
+        let mut column = group.next_column().unwrap().unwrap();
+        column.typed::<ByteArrayType>().write_batch(&values, None, None).unwrap();
+        column.close().unwrap();
+    }
+    group.close().unwrap();
+    writer.close().unwrap();
+    let path = path.display().to_string();
+    let options = Options { seed: 0, skip_bad_rows: true };
+    let (documents, report) = read_all(&path, options).unwrap();
+    let text = |author: &str, text: &str| (author.to_string(), String::new(), text.to_string());
+    assert_eq!(texts(&documents), [text("Ana", "uno"), text("Luis", "tres")]);
+    assert_eq!(report.sources[0].skipped_rows, 1);
+    assert!(refused(&path).to_string().contains("row 2: expected UTF-8 text"));
+}
+
 #[test]
 fn broken_rows_are_counted_where_that_is_asked_for() {
     let dir = tempfile::tempdir().unwrap();

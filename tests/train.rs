@@ -5,7 +5,7 @@ use copla::models::gpt2::{Gpt2, preset};
 use copla::models::{Model, Use, load};
 use copla::ops::adamw::AdamW;
 use copla::text::embedded;
-use copla::train::{Data, DataOptions, Decay, Schedule, Step, Trainer};
+use copla::train::{Data, DataOptions, Decay, Schedule, Step, Trainer, Vocabulary};
 use copla::{DType, Device};
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
@@ -35,9 +35,8 @@ fn small(vocab: usize) -> Options {
 }
 
 fn train(steps: u64, threads: usize) -> (Vec<Step>, Vec<f32>) {
-    let options =
-        DataOptions { validation_share: 0.1, vocab_size: 300, time: 48, rows: 3, seed: 7 };
-    let data = Data::prepare(embedded().unwrap(), &options).unwrap();
+    let options = DataOptions { validation_share: 0.1, time: 48, rows: 3, streams: false, seed: 7 };
+    let data = Data::prepare(embedded().unwrap(), Vocabulary::Bpe(300), &options).unwrap();
     let model = Gpt2::new(small(300), Some(data.tokenizer.eos().unwrap())).unwrap();
     let mut params = model.layout().unwrap().build(DType::F32, Device::Cpu).unwrap();
     model.initialise(&mut params, 7).unwrap();

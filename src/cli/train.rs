@@ -1,20 +1,19 @@
-//! `copla train`: texts in, a model that writes out; with no arguments, on copla's own corpus.
+//! `copla train`: texts in, a model that writes out: a new one, or one that could write before. With no
+//! arguments, on copla's own corpus.
 
 use super::machine::Machine;
 use clap::ValueEnum;
 use copla::evaluate::Evaluation;
-use copla::models::decoder::DropoutShares;
-use copla::models::gpt2::{self, Gpt2};
-use copla::models::{Model, Use};
+use copla::models::{self, Fresh, Model, Pretrained, Use};
 use copla::ops::adamw::AdamW;
 use copla::train::{
-    Data, DataOptions, Decay, Observer, Options, Progress, Recipe, Schedule, Step, Trainer,
-    write_texts,
+    Data, DataOptions, Decay, Length, Observer, Options, Progress, Recipe, Schedule, Step, Trainer,
+    Vocabulary, write_texts,
 };
-use copla::{Device, Error, Result};
+use copla::{Device, Error, Parameters, Result};
 use indicatif::{ProgressBar, ProgressStyle};
 use std::io::IsTerminal;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
@@ -30,22 +29,32 @@ pub struct Args {
     /// Directory for the model
     #[arg(long, default_value = super::model::DEFAULT)]
     output: PathBuf,
-    /// Size of the model: nano, micro, mini, distilgpt2, gpt2, gpt2-medium
+    #[arg(
+        long,
+        value_name = "MODEL",
+        conflicts_with_all = ["preset", "vocab_size", "dropout"],
+        help = format!("Go on with a model that can write, with its tokenizer. {}", super::model::HELP)
+    )]
+    model: Option<String>,
+    /// Begin a model of this size: nano, micro, mini, distilgpt2, gpt2, gpt2-medium, char-lstm
     #[arg(long, default_value = "nano")]
     preset: String,
-    /// Updates to make [default: the preset's]
+    /// Times to go through the texts [default: the preset's steps, or 3 with --model]
+    #[arg(long)]
+    num_train_epochs: Option<u64>,
+    /// Updates to make, whatever --num-train-epochs says [default: the preset's]
     #[arg(long)]
     max_steps: Option<u64>,
-    /// Rows of a batch [default: the preset's]
+    /// Rows of a batch [default: the preset's, or 8 with --model]
     #[arg(long)]
     per_device_train_batch_size: Option<usize>,
-    /// Tokens of a row [default: the preset's]
+    /// Tokens of a row [default: the preset's; with --model the context, but at most 256]
     #[arg(long)]
     block_size: Option<usize>,
-    /// Tokens that the tokenizer learns, at least 257 [default: the preset's]
+    /// Tokens that the tokenizer learns, at least 257; not for characters [default: the preset's]
     #[arg(long)]
     vocab_size: Option<usize>,
-    /// Highest learning rate [default: the preset's]
+    /// Highest learning rate [default: the preset's, or 5e-5 with --model]
     #[arg(long)]
     learning_rate: Option<f32>,
     /// What follows the warm-up
@@ -54,7 +63,7 @@ pub struct Args {
     /// Steps of warm-up, or below 1 their share of all
     #[arg(long, default_value_t = 0.05)]
     warmup_steps: f64,
-    /// Weight decay of matrices and embeddings [default: the preset's]
+    /// Weight decay of matrices and embeddings [default: the preset's, or 0 with --model]
     #[arg(long)]
     weight_decay: Option<f32>,
     #[arg(long, default_value_t = 0.9)]
@@ -66,7 +75,7 @@ pub struct Args {
     /// The norm to which gradients are clipped; 0 clips nothing
     #[arg(long, default_value_t = 1.0)]
     max_grad_norm: f32,
-    /// Share of numbers dropped in training [default: the preset's]
+    /// Share of numbers dropped in training [default: the preset's; with --model its config's]
     #[arg(long)]
     dropout: Option<f32>,
     /// Steps between validations [default: a sixteenth of all]
@@ -116,6 +125,7 @@ impl Args {
         }
         let counts = [
             ("--max-steps", self.max_steps),
+            ("--num-train-epochs", self.num_train_epochs),
             ("--eval-steps", self.eval_steps),
             ("--per-device-train-batch-size", self.per_device_train_batch_size.map(|n| n as u64)),
             ("--block-size", self.block_size.map(|n| n as u64)),
@@ -131,24 +141,80 @@ fn require(fine: bool, name: &str, expected: &str, found: impl ToString) -> Resu
     if fine { Ok(()) } else { Err(Error::usage(name, expected, found.to_string())) }
 }
 
+/// What is trained: a model from scratch by its preset's name, or one that was given.
+struct Beginning {
+    name: String,
+    recipe: Recipe,
+    given: Option<Pretrained>,
+}
+
+impl Beginning {
+    fn of(args: &Args, device: Device) -> Result<Self> {
+        let Some(name) = &args.model else {
+            let recipe = Recipe::of(&args.preset)?;
+            if let (Some(size), None) = (args.vocab_size, recipe.vocab_size) {
+                let expected = format!("nothing: {} has a token for each character", args.preset);
+                return Err(Error::usage("--vocab-size", expected, size.to_string()));
+            }
+            return Ok(Beginning { name: args.preset.clone(), recipe, given: None });
+        };
+        let dir = super::model::directory(Some(name.clone()))?;
+        let same = |path: &Path| path.canonicalize().ok();
+        if same(&dir).is_some_and(|dir| Some(dir) == same(&args.output)) {
+            let found = args.output.display().to_string();
+            return Err(Error::usage("--output", "another directory than the model's", found));
+        }
+        let given = super::model::load(&dir, Use::Training, args.machine.dtype(), device)?;
+        if let (Some(time), Some(context)) = (args.block_size, given.model.context())
+            && time > context
+        {
+            let expected = format!("at most {context}, the model's context");
+            return Err(Error::usage("--block-size", expected, time.to_string()));
+        }
+        let recipe = Recipe::fine_tuning(&*given.model);
+        Ok(Beginning { name: name.clone(), recipe, given: Some(given) })
+    }
+
+    fn vocabulary(&mut self, args: &Args) -> Result<Vocabulary> {
+        match &mut self.given {
+            Some(given) => Ok(Vocabulary::Given(given.take_tokenizer()?)),
+            None => Ok(match self.recipe.vocab_size {
+                Some(of_preset) => Vocabulary::Bpe(args.vocab_size.unwrap_or(of_preset)),
+                None => Vocabulary::Characters,
+            }),
+        }
+    }
+}
+
 pub fn run(args: Args) -> Result<()> {
     args.check()?;
     let device = args.machine.device()?;
-    let recipe = Recipe::of(&args.preset)?;
     copla::formats::atomic::check_dir(&args.output)?;
     let (documents, report) = args.reading.documents(&args.data, args.seed)?;
+    let mut beginning = Beginning::of(&args, device)?;
+    let vocabulary = beginning.vocabulary(&args)?;
+    let Beginning { name, recipe, mut given } = beginning;
     let data = Data::prepare(
         documents,
+        vocabulary,
         &DataOptions {
             validation_share: args.validation_share,
-            vocab_size: args.vocab_size.unwrap_or(recipe.vocab_size),
             time: args.block_size.unwrap_or(recipe.time),
             rows: args.per_device_train_batch_size.unwrap_or(recipe.rows),
+            streams: recipe.streams,
             seed: args.seed,
         },
     )?;
-    let steps = args.max_steps.unwrap_or(recipe.steps);
-    let trainer = trainer(&args, &recipe, &data, steps, device)?;
+    let length = args.num_train_epochs.map_or(recipe.length, Length::Epochs);
+    let length = args.max_steps.map_or(length, Length::Steps);
+    let steps = length.steps(data.train.steps_per_epoch());
+    let generation =
+        given.as_mut().map(|given| std::mem::take(&mut given.generation)).unwrap_or_default();
+    let (model, params) = match given {
+        Some(Pretrained { model, params, .. }) => (model, params),
+        None => fresh(&args, &recipe, &data, device)?,
+    };
+    let trainer = trainer(&args, &recipe, model, params, steps)?;
     for source in &report.sources {
         super::print(format_args!("{source}\n"))?;
     }
@@ -159,7 +225,7 @@ pub fn run(args: Args) -> Result<()> {
         data.train_documents,
         data.train_chars,
         data.validation.len(),
-        args.preset,
+        name,
         trainer.params.count(),
         data.tokenizer.vocab_size(),
         data.train.targets(),
@@ -176,6 +242,7 @@ pub fn run(args: Args) -> Result<()> {
         output: args.output.clone(),
         sample_tokens: 60,
         seed: args.seed,
+        generation,
     };
     let mut teller = Teller::new(steps)?;
     let summary = copla::train::run(trainer, &data, &options, &mut teller)?;
@@ -193,21 +260,32 @@ pub fn run(args: Args) -> Result<()> {
     print_verses(&args, device)
 }
 
-fn trainer(
+/// A model of the preset's sizes, with fresh weights.
+fn fresh(
     args: &Args,
     recipe: &Recipe,
     data: &Data,
-    steps: u64,
     device: Device,
-) -> Result<Trainer> {
-    let mut sizes = gpt2::preset(&args.preset, data.tokenizer.vocab_size())?;
-    let share = args.dropout.unwrap_or(recipe.dropout);
-    sizes.dropout = DropoutShares { embedding: share, attention: share, residual: share };
-    // Places beyond a row are never trained, so the model has none.
-    sizes.context = args.block_size.unwrap_or(recipe.time);
-    let model = Gpt2::new(sizes, Some(data.tokenizer.eos()?))?;
+) -> Result<(Box<dyn Model>, Parameters)> {
+    let fresh = Fresh {
+        vocab: data.tokenizer.vocab_size(),
+        eos: data.tokenizer.eos()?,
+        time: args.block_size.unwrap_or(recipe.time),
+        dropout: args.dropout.unwrap_or(recipe.dropout),
+    };
+    let model = models::preset(&args.preset, fresh)?;
     let mut params = model.layout()?.build(args.machine.dtype(), device)?;
     model.initialise(&mut params, args.seed)?;
+    Ok((model, params))
+}
+
+fn trainer(
+    args: &Args,
+    recipe: &Recipe,
+    model: Box<dyn Model>,
+    params: Parameters,
+    steps: u64,
+) -> Result<Trainer> {
     let rule = AdamW {
         beta1: args.adam_beta1,
         beta2: args.adam_beta2,
@@ -224,7 +302,7 @@ fn trainer(
             SchedulerType::Constant => Decay::Constant,
         },
     };
-    Trainer::new(Box::new(model), params, rule, schedule, args.max_grad_norm, args.seed)
+    Trainer::new(model, params, rule, schedule, args.max_grad_norm, args.seed)
 }
 
 /// Verses by the model as it was saved.
@@ -303,8 +381,12 @@ impl Observer for Teller {
 
     fn validated(&mut self, step: u64, validation: &Evaluation, best: bool) {
         let bits = validation.bits_per_char();
+        let unknown = match validation.unknown {
+            0 => String::new(),
+            unknown => format!(", {unknown} characters of it unknown"),
+        };
         let saved = if best { "  best so far, saved" } else { "" };
-        self.line(format!("step {step}: validation {bits:.3} bits per character{saved}"));
+        self.line(format!("step {step}: validation {bits:.3} bits per character{unknown}{saved}"));
     }
 
     fn sampled(&mut self, step: u64, text: &str) {

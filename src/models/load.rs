@@ -6,6 +6,7 @@ use crate::formats::json::Object;
 use crate::formats::weights::Weights;
 use crate::models::Model;
 use crate::models::bloom::Bloom;
+use crate::models::char_lstm::CharLstm;
 use crate::models::gpt_neo::GptNeo;
 use crate::models::gpt2::Gpt2;
 use crate::tensor::{Device, Layout, Param, Parameters};
@@ -73,9 +74,11 @@ pub(super) fn from_object(config: &Object) -> Result<Box<dyn Model>> {
         "gpt2" => Ok(Box::new(Gpt2::from_config(config)?)),
         "gpt_neo" => Ok(Box::new(GptNeo::from_config(config)?)),
         "bloom" => Ok(Box::new(Bloom::from_config(config)?)),
+        "char_lstm" => Ok(Box::new(CharLstm::from_config(config)?)),
         other => {
             let thing = format!("{}: model_type", config.path().display());
-            Err(Error::bad_data(thing, "gpt2, gpt_neo or bloom", format!("\"{other}\"")))
+            let expected = "gpt2, gpt_neo, bloom or char_lstm";
+            Err(Error::bad_data(thing, expected, format!("\"{other}\"")))
         }
     }
 }

@@ -16,7 +16,8 @@ pub struct Pretrained {
     /// What was found to disagree and what was decided, a line each: for the person who runs it.
     pub notes: Vec<String>,
     tokenizer: Option<Tokenizer>,
-    generation: Map<String, Value>,
+    /// What stands in `generation_config.json`.
+    pub generation: Map<String, Value>,
 }
 
 /// A model directory but for its weights, which nobody reads: what [`Pretrained::load`] makes of the rest.
@@ -84,10 +85,12 @@ impl Pretrained {
 
     /// Bad data: the directory had none.
     pub fn tokenizer(&self) -> Result<&Tokenizer> {
-        self.tokenizer.as_ref().ok_or_else(|| {
-            let expected = "tokenizer.json, or vocab.json and merges.txt";
-            Error::bad_data("the model's directory", expected, "neither")
-        })
+        self.tokenizer.as_ref().ok_or_else(no_tokenizer)
+    }
+
+    /// The tokenizer, for whoever takes the model apart. Bad data as from [`Pretrained::tokenizer`].
+    pub fn take_tokenizer(&mut self) -> Result<Tokenizer> {
+        self.tokenizer.take().ok_or_else(no_tokenizer)
     }
 
     /// Writes all of it into `dir`, so that `transformers` opens it unchanged and copla without a note.
@@ -95,6 +98,11 @@ impl Pretrained {
         save::save_with(dir, &*self.model, &self.params, &self.generation)?;
         self.tokenizer.as_ref().map_or(Ok(()), |tokenizer| tokenizer.save(dir))
     }
+}
+
+fn no_tokenizer() -> Error {
+    let expected = "tokenizer.json, or vocab.json and merges.txt";
+    Error::bad_data("the model's directory", expected, "neither")
 }
 
 /// How the growth to hold all ids of `tokenizer` is told. Bad data: an id beyond the embedding that is not

@@ -16,7 +16,7 @@ pub fn save(dir: &Path, model: &dyn Model, params: &Parameters) -> Result<()> {
 }
 
 /// [`save`], with what else is to stand in `generation_config.json`.
-pub(super) fn save_with(
+pub fn save_with(
     dir: &Path,
     model: &dyn Model,
     params: &Parameters,

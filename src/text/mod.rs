@@ -3,11 +3,13 @@
 //! `text` knows no tensors: what it yields are vectors of ids, of which `train` makes tensors.
 
 pub mod batches;
+mod characters;
 pub mod documents;
 pub mod fertility;
 pub mod ngram;
 pub mod sources;
 pub mod split;
+pub mod streams;
 pub mod tokenizer;
 pub mod tokens;
 pub mod verse;
@@ -18,5 +20,6 @@ pub use fertility::Fertility;
 pub use ngram::KneserNey;
 pub use sources::Source;
 pub use split::{Split, split};
+pub use streams::Streams;
 pub use tokenizer::{Special, Tokenizer};
 pub use tokens::Tokens;

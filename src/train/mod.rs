@@ -9,9 +9,9 @@ mod samples;
 mod schedule;
 mod trainer;
 
-pub use data::{BASELINE_ORDER, Data, DataOptions};
+pub use data::{BASELINE_ORDER, Batches, Data, DataOptions, Vocabulary};
 pub use loss_scale::LossScale;
-pub use recipe::Recipe;
+pub use recipe::{Length, Recipe};
 pub use run::{Observer, Options, Progress, Summary, run};
 pub use samples::write_texts;
 pub use schedule::{Decay, Schedule};

@@ -5,6 +5,7 @@ use crate::evaluate::{Evaluation, Tokenised, evaluate_tokenised};
 use crate::formats::atomic;
 use crate::models;
 use crate::train::{Data, Step, Trainer, write_texts};
+use serde_json::{Map, Value};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
@@ -18,6 +19,8 @@ pub struct Options {
     /// Tokens of the sample that is written at every validation.
     pub sample_tokens: usize,
     pub seed: u64,
+    /// What stands in `generation_config.json` besides the special ids.
+    pub generation: Map<String, Value>,
 }
 
 /// Where a run stands after a step.
@@ -116,7 +119,7 @@ pub fn run(
 
 fn save(trainer: &Trainer, data: &Data, options: &Options) -> Result<()> {
     atomic::write_dir(&options.output, |dir| {
-        models::save(dir, &*trainer.model, &trainer.params)?;
+        models::save_with(dir, &*trainer.model, &trainer.params, &options.generation)?;
         data.tokenizer.save(dir)
     })
 }

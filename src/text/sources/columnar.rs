@@ -120,9 +120,11 @@ impl Rows {
         Ok(())
     }
 
+    /// The next row. Every column goes on by one, whatever is wrong in another.
     fn record(&mut self) -> std::result::Result<Record, Fault> {
         let place = format!("row {}", self.row);
         let mut texts = [const { String::new() }; 3];
+        let mut fault = None;
         for (text, column) in texts.iter_mut().zip(self.columns.iter_mut().flatten()) {
             let Some(column) = column else { continue };
             let value = column
@@ -136,8 +138,13 @@ impl Rows {
                 let expected = format!("at most {} bytes to a document (max-bytes)", self.most);
                 return Err(Fault::File(wrong(expected, "more")));
             }
-            let utf8 = value.as_utf8();
-            *text = utf8.map_err(|_| Fault::Row(wrong("UTF-8 text".into(), "other bytes")))?.into();
+            match value.as_utf8() {
+                Ok(value) => *text = value.to_string(),
+                Err(_) => fault = Some(Fault::Row(wrong("UTF-8 text".into(), "other bytes"))),
+            }
+        }
+        if let Some(fault) = fault {
+            return Err(fault);
         }
         let [text, author, title] = texts;
         let (author, title) = (author.trim().to_string(), title.trim().to_string());

@@ -3,7 +3,7 @@
 use crate::error::{Error, Result};
 use flate2::bufread::MultiGzDecoder;
 use std::fs::{File, Metadata};
-use std::io::{self, BufReader, Read, Write};
+use std::io::{self, BufReader, Read};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -121,6 +121,7 @@ impl Input {
     /// temporary one that nobody else sees and that vanishes when it is closed.
     #[cfg(feature = "parquet")]
     pub fn file(&self) -> Result<File> {
+        use std::io::Write;
         use std::sync::atomic::{AtomicU64, Ordering};
         static NEXT: AtomicU64 = AtomicU64::new(0);
 

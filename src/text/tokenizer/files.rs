@@ -8,7 +8,7 @@ use tokenizers::models::bpe::{BPE, Vocab};
 use tokenizers::pre_tokenizers::PreTokenizerWrapper;
 use tokenizers::{AddedToken, Tokenizer as Inner};
 
-use super::special::{LISTS, Special, added_token, named, to_words};
+use super::special::{LISTS, Special, add_special, added_token, named, to_words};
 use super::{Tokenizer, byte_level, library, surround_prompts};
 use crate::formats::atomic;
 use crate::formats::json::{self, Object};
@@ -26,9 +26,8 @@ impl Tokenizer {
     /// `added_tokens.json`, in the order of `transformers`. Truncation and padding that the files ask
     /// for are dropped: nothing is shortened in silence.
     ///
-    /// A special token that a file names and the vocabulary lacks gets the next id. One that only
-    /// the tokenizer's class would name is taken where the vocabulary has it, and is else none
-    /// (`transformers` would add it, and no model has a row for it).
+    /// A special token that a file names, or that the tokenizer's class names where no file does, gets
+    /// the next id where the vocabulary lacks it, as in `transformers`.
     ///
     /// Bad data: files missing or broken.
     pub fn load(dir: impl AsRef<Path>) -> Result<Self> {
@@ -60,12 +59,11 @@ impl Tokenizer {
         };
         inner.add_tokens(&added.into_values().collect::<Vec<_>>());
         for special in Special::ALL {
-            let token = special.class_default(&class);
-            if let Some(token) = token.filter(|token| inner.token_to_id(token).is_some()) {
+            if let Some(token) = special.class_default(&class) {
                 config.entry(special.token_key()).or_insert_with(|| token.into());
             }
         }
-        add_special(&mut inner, named(&config));
+        add_special(&mut inner, &named(&config));
         let mut tokenizer = Self::new(inner, config, &dir.display().to_string())?;
         if begins || ends {
             let [bos, eos] = [Special::Bos, Special::Eos].map(|s| tokenizer.special(s));
@@ -132,16 +130,6 @@ fn without_config(
         true => Ok(Some(byte_level(bpe(&vocab, &merges, added)?, prefix_space))),
         false => Ok(None),
     }
-}
-
-/// Makes `tokens` special; how one is found in a text remains what was said where it was added.
-fn add_special(inner: &mut Inner, tokens: Vec<AddedToken>) {
-    let said = inner.get_added_tokens_decoder();
-    let as_said = |token: AddedToken| match said.values().find(|t| t.content == token.content) {
-        Some(said) => said.clone().special(true),
-        None => token,
-    };
-    inner.add_special_tokens(&tokens.into_iter().map(as_said).collect::<Vec<_>>());
 }
 
 /// The name of the tokenizer's class: as `tokenizer_config.json` or `config.json` has it, else that of

@@ -1,5 +1,6 @@
 //! The command line: one file per subcommand, which parses, calls the library and prints.
 
+mod data;
 mod doctor;
 mod evaluate;
 mod generate;
@@ -30,6 +31,8 @@ enum Command {
     Generate(generate::Args),
     /// Measure how well a model foretells documents
     Evaluate(evaluate::Args),
+    /// Describe and clean the documents that a model learns from
+    Data(data::Args),
     /// Look inside a model while it reads a text
     Inspect(inspect::Args),
     /// Say what of this machine copla can use, and whether it computes rightly
@@ -42,6 +45,7 @@ impl Command {
             Command::Train(args) => train::run(*args),
             Command::Generate(args) => generate::run(args),
             Command::Evaluate(args) => evaluate::run(args),
+            Command::Data(args) => data::run(args),
             Command::Inspect(args) => inspect::run(args),
             Command::Doctor(args) => doctor::run(args),
         }
@@ -72,16 +76,18 @@ pub fn main() -> ExitCode {
 /// The command with what all its options share: an underscore does for a hyphen in a name, as in
 /// `transformers`' scripts, and a value may be a negative number, which is then refused by its range.
 fn command() -> clap::Command {
-    Cli::command().mut_subcommands(|command| {
-        command.mut_args(|arg| {
+    fn with_aliases(command: clap::Command) -> clap::Command {
+        let command = command.mut_args(|arg| {
             let underscored = arg.get_long().map(|long| long.replace('-', "_"));
             let takes_value = arg.get_action().takes_values();
             match underscored {
                 Some(alias) => arg.alias(alias).allow_negative_numbers(takes_value),
                 None => arg,
             }
-        })
-    })
+        });
+        command.mut_subcommands(with_aliases)
+    }
+    Cli::command().mut_subcommands(with_aliases)
 }
 
 /// Help and version as asked for; a misuse as one line.

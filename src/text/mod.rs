@@ -3,16 +3,20 @@
 //! `text` knows no tensors: what it yields are vectors of ids, of which `train` makes tensors.
 
 pub mod batches;
+pub mod clean;
 pub mod documents;
 pub mod ngram;
 pub mod split;
+pub mod statistics;
 pub mod tokenizer;
 pub mod tokens;
 pub mod verse;
 
 pub use batches::{Batch, Batcher, IGNORE};
+pub use clean::{Cleaned, Cleaning, CleaningReport, clean};
 pub use documents::{Document, embedded, read_documents};
 pub use ngram::KneserNey;
-pub use split::{Split, split};
+pub use split::{LeakReport, Split, SplitBy, SplitOptions, hold_out, split};
+pub use statistics::Statistics;
 pub use tokenizer::Tokenizer;
 pub use tokens::Tokens;

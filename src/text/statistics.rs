@@ -322,7 +322,7 @@ mod tests {
         ]);
         let found = Statistics::of(&all, None, None).unwrap();
         assert_eq!((found.documents, found.duplicates, found.near_duplicates), (5, 1, 1));
-        assert_eq!(found.words, 18 * 8 + 2 + 10);
+        assert_eq!(found.words, 19 * 8 + 2 + 10);
         let sum: usize = all.iter().map(|document| document.text.chars().count()).sum();
         assert_eq!(found.characters, sum);
         assert_eq!(found.alphabet.iter().map(|count| count.count).sum::<usize>(), sum);

@@ -44,8 +44,7 @@ pub fn spaces(text: &str) -> Cow<'_, str> {
         match c {
             _ if is_wide_space(c) => plain.push(' '),
             _ if is_invisible(c) => {}
-            // From Hebrew on; before it stand Latin, Greek and Cyrillic.
-            _ if is_joiner(c) && !plain.ends_with(|before| before >= '\u{590}') => {}
+            _ if is_joiner(c) && !plain.ends_with(joins) => {}
             _ => plain.push(c),
         }
     }
@@ -71,6 +70,11 @@ fn is_invisible(c: char) -> bool {
             | '\u{2066}'..='\u{2069}'
             | '\u{feff}'
     )
+}
+
+/// Scripts from Hebrew on (before it stand Latin, Greek and Cyrillic) and emoji, not punctuation.
+fn joins(c: char) -> bool {
+    c >= '\u{590}' && !matches!(c, '\u{2000}'..='\u{206f}')
 }
 
 fn is_joiner(c: char) -> bool {

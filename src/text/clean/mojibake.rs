@@ -132,7 +132,8 @@ fn byte_of(c: char) -> Option<u8> {
 fn is_plausible(c: char) -> bool {
     match c {
         'Ð' | 'ð' | 'Þ' | 'þ' => false,
-        '\u{a0}'..='\u{ff}' | 'Œ' | 'œ' | 'Š' | 'š' | 'Ž' | 'ž' | 'Ÿ' => true,
+        // From 0x80: a byte of a letter that was misread twice.
+        '\u{80}'..='\u{ff}' | 'Œ' | 'œ' | 'Š' | 'š' | 'Ž' | 'ž' | 'Ÿ' => true,
         // Signs of Windows-1252, in what was misread twice.
         'ƒ' | 'ˆ' | '˜' => true,
         // Combining grave, acute, tilde, diaeresis and cedilla.

@@ -95,7 +95,8 @@ fn space_from(text: &str, at: usize) -> usize {
 
 /// Whether what stands here, behind its opening signs, is no continuation.
 fn begins_sentence(text: &str) -> bool {
-    let opening = |c: char| "«“‘\"'([¿¡*_—–―-•".contains(c) || c.is_whitespace();
+    // A quotation of several paragraphs goes on with ».
+    let opening = |c: char| "«»“‘\"'([¿¡*_—–―-•".contains(c) || c.is_whitespace();
     let first = text.trim_start_matches(opening).chars().next();
     first.is_some_and(|c| c.is_alphanumeric() && !c.is_lowercase())
 }
@@ -179,8 +180,8 @@ pub struct Pieces<'a> {
 }
 
 /// Joins whole sentences to pieces of at most `max_chars` characters (at least 1). A sentence that is
-/// longer by itself is cut, in its second half if it can be: at a line end, else at `;` or `:`, else
-/// at a comma or a dash, else between words, else anywhere.
+/// longer by itself is cut, in its second half if it can be: at a line end, else at `?`, `!` or `…`,
+/// else at `;` or `:`, else at a comma or a dash, else between words, else anywhere.
 pub fn split_sentences(text: &str, max_chars: usize) -> Pieces<'_> {
     let mut units = Vec::new();
     let mut cut = 0;
@@ -228,11 +229,14 @@ fn best_cut(text: &str, limit: usize) -> usize {
             let (visible, space) = text[..at].split_at(text[..at].trim_end().len());
             let rank = match visible.chars().next_back() {
                 _ if visible.is_empty() => 0,
-                _ if space.contains('\n') || c == '\n' => 5,
-                Some('.' | '?' | '!' | '…') => 4,
-                Some(';' | ':') => 3,
-                Some(',' | ')' | '—' | '–' | '»') => 2,
-                _ => 1,
+                _ if space.contains('\n') || c == '\n' => 6,
+                _ if visible.ends_with("..") => 5,
+                Some('?' | '!' | '…') => 5,
+                Some(';' | ':') => 4,
+                Some(',' | ')' | '—' | '–' | '»') => 3,
+                // A stop within a sentence is that of an abbreviation.
+                Some('.') => 1,
+                _ => 2,
             };
             // What lies in the second half is better than anything before it.
             let rank = if at > half { rank + 10 } else { rank };
@@ -284,6 +288,7 @@ mod tests {
             "Los EE. UU. de entonces y las FF. AA. de ahora. |Bien.",
             "Fundó la S.A. |Vino luego a EE.UU. |Dijo adiós.",
             "Frutas, p. ej. manzanas, y véase la pág. 20. |Aquí no.",
+            "«Uno.\n|»Dos.» |Y tres.",
             "«Ven.» |Y fue. |«Ven». |Y fue (al fin). |Sí.",
             "\"¿Vienes?\", dijo. |\"No.\" |Se calló.",
             "Murió en 1900. |20 años después volvió.",
@@ -352,6 +357,10 @@ mod tests {
         assert_eq!(
             cut("Vino con pan; trajo sal y vino", 19),
             ["Vino con pan; ", "trajo sal y vino"]
+        );
+        assert_eq!(
+            cut("Vino anoche con el gran D. Alonso Gil", 28),
+            ["Vino anoche con el gran ", "D. Alonso Gil"]
         );
         assert_eq!(cut("uno dos tres cuatro", 9), ["uno dos ", "tres ", "cuatro"]);
         assert_eq!(cut("abcdefgh", 3), ["abc", "def", "gh"]);

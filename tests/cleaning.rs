@@ -31,7 +31,7 @@ fn adversarial(case: u32) -> Vec<Document> {
     const PARTS: [&str; 44] = [
         "AÃ±o ",
         "mañana ",
-        "â€œsÃ­â€\u{9d} ",
+        "â€œsÃ\u{ad}â€\u{9d} ",
         "JOÃO ",
         "IRMÃ\u{a0}",
         "Ã",
@@ -93,7 +93,7 @@ fn every_character_is_accounted_for() {
     let (mut done, mut nothing) = (0, 0);
     for case in 0..400 {
         let all = adversarial(case);
-        let on = |bit: u32| philox(12, [case, bit, 0, 0])[0] % 3 > 0;
+        let on = |bit: u32| philox(12, [case, bit, 0, 0])[0] > u32::MAX / 3;
         let options = Cleaning {
             mojibake: on(0),
             line_ends: on(1),
@@ -202,7 +202,7 @@ fn each_step_does_its_part() {
 #[test]
 fn the_name_of_an_author_is_mended_with_the_text() {
     let mut one = document("El texto.");
-    one.author = "MarÃ­a Nu\u{301}n\u{303}ez\u{a0}".into();
+    one.author = "MarÃ\u{ad}a Nu\u{301}n\u{303}ez\u{a0}".into();
     let cleaned = clean(vec![one], &Cleaning::default()).unwrap();
     assert_eq!(cleaned.documents[0].author, "María Núñez ");
 }

@@ -237,7 +237,7 @@ mod tests {
             ),
             ("â€œholaâ€\u{9d} y â€˜adiÃ³sâ€™â€¦ â€” â€“ 3 â‚¬", "“hola” y ‘adiós’… — – 3 €"),
             ("20Â°C, 1.Âº, la 2.Âª; pan.Â»", "20°C, 1.º, la 2.ª; pan.»"),
-            ("holaÂ\u{a0}mundo,Â\u{a0}sÃ­", "hola\u{a0}mundo,\u{a0}sí"),
+            ("holaÂ\u{a0}mundo,Â\u{a0}sÃ\u{ad}", "hola\u{a0}mundo,\u{a0}sí"),
             ("cÅ“ur, Å“uvre, voilÃ\u{a0}", "cœur, œuvre, voilà"),
             ("ï»¿Hola ðŸ˜€ â\u{9d}¤ï¸\u{8f}", "\u{feff}Hola 😀 ❤\u{fe0f}"),
             ("an\u{cc}ƒo, a\u{cc}\u{81}rbol", "an\u{303}o, a\u{301}rbol"),

@@ -329,7 +329,7 @@ mod tests {
                 assert!(longest.unwrap_or(0) <= max_chars, "{text:?}");
                 assert!(pieces.iter().all(|piece| !piece.is_empty()));
                 let whole = |s: &&str| s.trim_end().chars().count() > max_chars;
-                assert_eq!(cut, sentences(&text).iter().copied().filter(|s| whole(&s)).count());
+                assert_eq!(cut, sentences(&text).iter().copied().filter(whole).count());
             }
         }
     }

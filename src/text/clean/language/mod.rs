@@ -207,12 +207,12 @@ impl Profiles {
             counts.chunks_exact(n).map(|row| row.iter().sum()).collect()
         };
         let (sum_of_one, sums_of_two, sums_of_three) = (sums(&one), sums(&two), sums(&three));
-        for at in 0..n * n * n {
+        for (at, (count, trigram)) in three.iter().zip(&mut self.trigrams).enumerate() {
             let (context, bigram, letter) = (at / n, at % (n * n), at % n);
             let p1 = one[letter] / sum_of_one[0];
             let p2 = (two[bigram] + BACK_OFF * p1) / (sums_of_two[bigram / n] + BACK_OFF);
-            let p3 = (three[at] + BACK_OFF * p2) / (sums_of_three[context] + BACK_OFF);
-            self.trigrams[at][language] = p3.ln() as f32;
+            let p3 = (count + BACK_OFF * p2) / (sums_of_three[context] + BACK_OFF);
+            trigram[language] = p3.ln() as f32;
         }
     }
 

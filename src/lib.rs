@@ -12,6 +12,7 @@
 //! - [`evaluate`], [`inspect`]: what a model is worth, and what it holds inside
 //! - [`generate`]: text from a model
 //! - [`train`]: the trainer and its runs
+//! - [`info`]: what a model's directory holds, and what it takes
 //! - [`doctor`]: what this machine has, and whether it computes rightly
 
 // Documentation writes shapes as [rows, width], and a [width] alone is no link.
@@ -25,6 +26,7 @@ pub mod error;
 pub mod evaluate;
 pub mod formats;
 pub mod generate;
+pub mod info;
 pub mod inspect;
 pub mod models;
 pub mod nn;

@@ -18,7 +18,7 @@ const FLOORS: [&[&str]; 13] = [
     &["models"],
     &["inspect", "generate", "evaluate"],
     &["train"],
-    &["compare", "bench", "doctor", "serve"],
+    &["compare", "bench", "doctor", "info", "serve"],
     &["cli"],
     &["main"],
 ];
@@ -471,7 +471,7 @@ mod the_checker {
             ("cpu/gemm.rs", "fn f() { crate::ops::adamw::step() }"),
             ("cpu/gemm.rs", "use crate::{Error, Tensor};"),
             ("text/split.rs", "use crate::{\n    error::Result,\n    models::{Model, load},\n};"),
-            ("text/split.rs", "use crate::formats::json;"),
+            ("formats/json.rs", "use crate::text::split;"),
             ("ops/linear/mod.rs", "use super::super::nn::Linear;"),
             ("error.rs", "use super::tensor;"),
             ("evaluate/mod.rs", "use crate::generate::generate;"),

@@ -36,7 +36,7 @@ fn home() -> tempfile::TempDir {
         window: None,
         tied: true,
     };
-    let model = Gpt2::new(options, Some(tokenizer.eos())).unwrap();
+    let model = Gpt2::new(options, Some(tokenizer.eos().unwrap())).unwrap();
     let mut params = model.layout().unwrap().build(copla::DType::F32, Device::Cpu).unwrap();
     model.initialise(&mut params, 1).unwrap();
     tokenizer.save(&dir).unwrap();
@@ -96,7 +96,8 @@ fn the_model_that_all_others_spoil_is_good() {
     assert!(evaluated.status.success() && evaluated.stderr.is_empty(), "{evaluated:?}");
     let found: serde_json::Value = serde_json::from_slice(&evaluated.stdout).unwrap();
     let number = |key: &str| found[key].as_f64().unwrap();
-    assert_eq!(found.as_object().unwrap().len(), 6);
+    assert_eq!(found.as_object().unwrap().len(), 7);
+    assert_eq!(found["sources"][0]["encodings"]["UTF-8"], 1);
     // Untrained, it guesses among its tokens; bits are nats over the text's own length.
     assert!((number("loss") - 270f64.ln()).abs() < 0.1, "{found}");
     assert!((number("perplexity").ln() - number("loss")).abs() < 1e-9, "{found}");
@@ -127,19 +128,21 @@ fn texts_that_are_none_are_refused() {
     let home = home.path();
     write(home, "empty.txt", "");
     write(home, "blank.csv", " \n\n");
-    write(home, "latin1.txt", b"ma\xf1ana");
-    write(home, "verses.csv", "author,text\nAna,verso\n");
+    write(home, "broken.txt", b"d\xc3\xada ma\xf1");
+    write(home, "verses.csv", "author,verse\nAna,verso\n");
+    std::fs::create_dir(home.join("no_files")).unwrap();
     write(home, "open.csv", "author,content\nAna,\"verso\n");
     write(home, "one.txt", "un verso solo");
     let of_a_model = "evaluate --model m --data";
     for command in [of_a_model, "train --max-steps 1 --output new --data"] {
         for (file, words) in [
             ("nowhere.txt", "nowhere.txt: expected a readable file of text, found no such file"),
-            (".", "expected a file of text, found a directory"),
+            ("no_files", "no_files: expected a file that ends in .csv, .tsv"),
+            ("*.parquet", "*.parquet: expected a file that ends in .csv, .tsv"),
             ("empty.txt", "empty.txt: expected some text, found an empty or blank file"),
             ("blank.csv", "blank.csv: expected some text, found an empty or blank file"),
-            ("latin1.txt", "latin1.txt: expected UTF-8 text, found 0xf1 at byte 2"),
-            ("verses.csv", "expected a column \"content\", found the columns \"author\", \"text\""),
+            ("broken.txt", "broken.txt: expected UTF-8 text, found 0xf1 at byte 7"),
+            ("verses.csv", "\"poema\", found the columns \"author\", \"verse\""),
             ("open.csv", "row 1 (line 2): expected a closing quote"),
         ] {
             refused(home, &format!("{command} {file}"), BAD_DATA, &[words]);
@@ -162,6 +165,9 @@ fn options_that_cannot_be_are_refused() {
         ("evaluate --model m", "--data"),
         ("evaluate --data verses.txt", "copla train"),
         ("evaluate --model m --data verses.txt --jason", "'--jason'"),
+        ("evaluate --model m --data verses.txt --format xls", "format: expected csv, tsv, json"),
+        ("evaluate --model m --data verses.txt:colum=x", "one of the keys column, author, title"),
+        ("train --output new --data verses.txt --data one.txt:take=0", "take: expected a count"),
         ("inspect --model m", "--text"),
         ("inspect --model m --text a --token-ids 1", "cannot be used with"),
         ("inspect --model m --token-ids 1,x", "invalid value 'x'"),
@@ -395,7 +401,7 @@ fn a_tokenizer_of_another_model_is_refused() {
     // One with more tokens than the model has rows.
     let texts = ["La niña canta en la orilla. La luna baja a la orilla del río.".repeat(9)];
     Tokenizer::train_bpe(&texts, 300).unwrap().save(home.join("m")).unwrap();
-    let unknown = ["tokenizer: expected ids below the model's 270, found"];
+    let unknown = ["tokenizer: expected ids below the model's 270, or of added tokens, found 270"];
     refused(home, "evaluate --model m --data verses.txt", BAD_DATA, &unknown);
     std::fs::remove_file(&path).unwrap();
     let missing = ["expected tokenizer.json, or vocab.json and merges.txt, found neither"];

@@ -4,14 +4,22 @@ use copla::Kind;
 use copla::random::philox;
 use copla::text::clean::language::{Language, identify, share};
 use copla::text::clean::{Step, StepReport};
-use copla::text::{Cleaned, Cleaning, Document, clean, embedded};
+use copla::text::{Cleaned, Cleaning, Document, Origin, clean, embedded};
 
 fn document(text: impl Into<String>) -> Document {
-    Document { author: String::new(), title: String::new(), text: text.into() }
+    Document { text: text.into(), ..Document::default() }
 }
 
+/// As if read from the lines of a file.
 fn documents(texts: &[&str]) -> Vec<Document> {
-    texts.iter().map(|text| document(*text)).collect()
+    let origin = |row| Origin { source: 0, file: "a.txt".into(), row };
+    let read = |(row, text): (u64, &&str)| Document { origin: origin(row), ..document(*text) };
+    (1..).zip(texts).map(read).collect()
+}
+
+/// The rows that documents were read from.
+fn rows(cleaned: &Cleaned) -> Vec<u64> {
+    cleaned.documents.iter().map(|document| document.origin.row).collect()
 }
 
 fn texts(cleaned: &Cleaned) -> Vec<&str> {
@@ -75,17 +83,14 @@ fn adversarial(case: u32) -> Vec<Document> {
         "…",
     ];
     let word = |i, j| philox(11, [case, i, j, 0])[0] as usize;
-    (0..8)
-        .map(|i| {
-            // Some documents come twice.
-            let i = if word(i, 99) % 4 == 0 { i / 2 } else { i };
-            document(
-                (0..word(i, 98) as u32 % 40)
-                    .map(|j| PARTS[word(i, j) % PARTS.len()])
-                    .collect::<String>(),
-            )
-        })
-        .collect()
+    let text = |i| {
+        // Some documents come twice.
+        let i = if word(i, 99) % 4 == 0 { i / 2 } else { i };
+        let words = word(i, 98) as u32 % 40;
+        (0..words).map(|j| PARTS[word(i, j) % PARTS.len()]).collect::<String>()
+    };
+    let texts: Vec<String> = (0..8).map(text).collect();
+    documents(&texts.iter().map(String::as_str).collect::<Vec<_>>())
 }
 
 #[test]
@@ -132,8 +137,7 @@ fn every_character_is_accounted_for() {
             report.documents_out + sum(|step| step.documents_removed)
         );
         assert!(report.steps.is_sorted_by_key(|step| step.step));
-        assert_eq!(cleaned.origins.len(), cleaned.documents.len());
-        assert!(cleaned.origins.is_sorted() && cleaned.origins.iter().all(|&origin| origin < 8));
+        assert!(rows(&cleaned).is_sorted());
         if options.split_sentences.is_some() {
             assert!(texts(&cleaned).iter().all(|text| text.chars().count() <= 30));
         }
@@ -182,7 +186,7 @@ fn each_step_does_its_part() {
     ]);
     let cleaned = clean(all, &Cleaning::default()).unwrap();
     assert_eq!(texts(&cleaned), ["El año\nque viene …\n\nmañana", "Otro texto, de otra cosa."]);
-    assert_eq!(cleaned.origins, [0, 4]);
+    assert_eq!(rows(&cleaned), [1, 5]);
     let counts = |of| {
         let step = step(&cleaned, of);
         (step.documents_changed, step.documents_removed, step.characters_removed)
@@ -218,7 +222,7 @@ fn lengths_are_those_of_the_pieces() {
         texts(&cleaned),
         ["Una frase corta.", "Otra que es algo más larga que ella.", "Fin.\n\nY una más."]
     );
-    assert_eq!(cleaned.origins, [0, 0, 0]);
+    assert_eq!(rows(&cleaned), [1, 1, 1]);
     assert_eq!(
         (step(&cleaned, Step::SplitSentences).documents_added, cleaned.report.sentences_cut),
         (2, 0)
@@ -307,12 +311,12 @@ fn languages_are_told_apart_by_one_sentence() {
 fn documents_in_another_language_go() {
     let join = |i: usize| FILES[i].1.lines().collect::<Vec<_>>().join(" ");
     let mixed = format!("{} {}", join(0), FILES[6].1.lines().take(5).collect::<Vec<_>>().join(" "));
-    let all = vec![document(join(0)), document(join(1)), document(&mixed), document(join(6))];
+    let all = documents(&[&join(0), &join(1), &mixed, &join(6)]);
     let kept = |least| {
         let options = Cleaning { language: Some((Language::Es, least)), ..Cleaning::none() };
-        clean(all.clone(), &options).unwrap().origins
+        rows(&clean(all.clone(), &options).unwrap())
     };
-    assert_eq!(kept(0.5), [0, 2]);
-    assert_eq!(kept(0.9), [0]);
+    assert_eq!(kept(0.5), [1, 3]);
+    assert_eq!(kept(0.9), [1]);
     assert!((0.6..0.85).contains(&share(&mixed, Language::Es)), "{}", share(&mixed, Language::Es));
 }

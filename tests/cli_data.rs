@@ -32,7 +32,7 @@ fn documents_are_described() {
     let dir = home.path();
     Tokenizer::train_bpe(&["x"], 257).unwrap().save(dir.join("t")).unwrap();
     let arguments = ["data", "report", "a.csv", "--tokenizer", "t", "--context", "8"];
-    let found = json(&copla(dir, &[&arguments[..], &["--json"]].concat()));
+    let found = &json(&copla(dir, &[&arguments[..], &["--json"]].concat()))["statistics"];
     assert_eq!(found["documents"], 4);
     assert_eq!(found["tokens"]["beyond_context"], 3);
     assert_eq!(found["alphabet"][0]["character"], " ");
@@ -49,7 +49,7 @@ fn documents_are_cleaned_and_the_account_is_printed() {
     let home = place();
     let dir = home.path();
     let arguments = ["data", "prepare", "a.csv", "--output", "b.jsonl", "--split_sentences", "32"];
-    let report = json(&copla(dir, &[&arguments[..], &["--json"]].concat()));
+    let report = &json(&copla(dir, &[&arguments[..], &["--json"]].concat()))["cleaning"];
     assert_eq!((&report["documents_in"], &report["documents_out"]), (&4.into(), &4.into()));
     let lines = std::fs::read_to_string(dir.join("b.jsonl")).unwrap();
     let lines: Vec<Value> = lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect();

@@ -29,7 +29,7 @@ fn save_model(dir: &Path) {
         window: None,
         tied: true,
     };
-    let model = Gpt2::new(options, Some(tokenizer.eos())).unwrap();
+    let model = Gpt2::new(options, Some(tokenizer.eos().unwrap())).unwrap();
     let layout = model.layout().unwrap();
     let mut params = layout.frozen().build(copla::DType::F32, Device::Cpu).unwrap();
     model.initialise(&mut params, 1).unwrap();
@@ -132,8 +132,8 @@ fn what_cannot_be_done_is_one_line() {
 
     let cases: &[(&[&str], i32, &str)] = &[
         (&[], 2, "copla train"),
-        (&["--model", "nowhere"], 5, "nowhere"),
-        (&["--model", "empty"], 5, "expected tokenizer.json"),
+        (&["--model", "./nowhere"], 5, "./nowhere: expected a model directory"),
+        (&["--model", "empty"], 5, "empty/config.json"),
         (&["--model", "broken"], 5, "model.safetensors"),
         (&["--model", "m", "--prompt", &long], 2, "prompt: expected 1 to 48 tokens"),
         (&["--model", "m", "--temperature", "-1"], 2, "temperature: expected a number, 0 or more"),

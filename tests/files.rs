@@ -195,6 +195,92 @@ fn published_configs_are_read() {
     }
 }
 
+/// The oldest configs and the newest name some sizes otherwise.
+#[test]
+fn renamed_keys_are_understood() {
+    let dir = tempfile::tempdir().unwrap();
+    let read = |config: Value| {
+        json::write(&dir.path().join("config.json"), &config).unwrap();
+        from_config(dir.path())
+    };
+    let oldest =
+        json!({"model_type": "gpt2", "n_embd": 36, "n_layer": 3, "n_head": 3, "n_ctx": 40});
+    let newest = json!({"model_type": "gpt2", "hidden_size": 36, "num_hidden_layers": 3,
+        "num_attention_heads": 3, "max_position_embeddings": 40});
+    for config in [oldest, newest] {
+        let model = read(config.clone()).unwrap();
+        let sizes = ["n_embd", "n_layer", "n_head", "n_positions"]
+            .map(|key| model.config()[key].as_u64().unwrap());
+        assert_eq!(sizes, [36, 3, 3, 40], "{config}");
+    }
+    for (family, key, value) in [
+        ("gpt2", "scale_attn_by_inverse_layer_idx", true),
+        ("gpt2", "scale_attn_weights", false),
+        ("gpt2", "add_cross_attention", true),
+        ("bloom", "apply_residual_connection_post_layernorm", true),
+    ] {
+        let error = read(json!({"model_type": family, key: value})).err().unwrap();
+        assert!(error.to_string().starts_with(&format!("config.json: {key}")), "{error}");
+    }
+    // Another way to the same numbers.
+    read(json!({"model_type": "gpt2", "reorder_and_upcast_attn": true})).unwrap();
+    read(json!({"model_type": "bloom", "slow_but_exact": true, "pretraining_tp": 4})).unwrap();
+}
+
+#[test]
+fn what_copla_does_not_know_is_kept() {
+    for family in FAMILIES {
+        let (dir, out) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let golden = golden::dir(family);
+        std::fs::copy(golden.join("model.safetensors"), dir.path().join("model.safetensors"))
+            .unwrap();
+        let mut config = Object::read(&golden.join("config.json")).unwrap();
+        let tasks = json!({"text-generation": {"do_sample": true, "max_length": 50}});
+        config.set("task_specific_params", tasks.clone());
+        config.set("_name_or_path", "casa/copla");
+        config.set("initializer_range", 0.5);
+        json::write(&dir.path().join("config.json"), config.map()).unwrap();
+        let (model, params) = load(dir.path(), Use::Inference, DType::F16, Device::Cpu).unwrap();
+        save(out.path(), &*model, &params).unwrap();
+        let saved = Object::read(&out.path().join("config.json")).unwrap();
+        assert_eq!(saved.map()["task_specific_params"], tasks);
+        assert_eq!(saved.get::<String>("_name_or_path").unwrap(), "casa/copla");
+        assert_eq!(saved.get::<f32>("initializer_range").unwrap(), 0.5);
+        // How the weights are stored is said once, and rightly.
+        assert_eq!(saved.get::<String>("torch_dtype").unwrap(), "float16");
+        assert!(!saved.map().contains_key("dtype"));
+        for key in config.map().keys().filter(|key| *key != "dtype") {
+            assert!(saved.map().contains_key(key), "{family}: {key} is lost");
+        }
+    }
+}
+
+/// As `_init_weights` of the family in `transformers`: GPT-2 alone narrows what goes into the residual
+/// stream.
+#[test]
+fn fresh_weights_are_as_wide_as_the_family_draws_them() {
+    let residual = ["attn.c_proj", "mlp.c_proj", "out_proj", "self_attention.dense", "4h_to_h"];
+    for family in FAMILIES {
+        let dir = tempfile::tempdir().unwrap();
+        let mut config = Object::read(&golden::dir(family).join("config.json")).unwrap();
+        config.set("initializer_range", 0.1);
+        json::write(&dir.path().join("config.json"), config.map()).unwrap();
+        let model = from_config(dir.path()).unwrap();
+        let mut params = model.layout().unwrap().build(DType::F32, Device::Cpu).unwrap();
+        model.initialise(&mut params, 1).unwrap();
+        for (param, segment) in params.segments().filter(|(_, s)| s.shape.len() == 2) {
+            let values: Vec<f32> = params.get(param).to_vec().unwrap();
+            let mean_square = values.iter().map(|x| x * x).sum::<f32>() / values.len() as f32;
+            let is_residual = residual.iter().any(|part| segment.name.contains(part));
+            let narrow = family == "gpt2" && is_residual;
+            // Three layers.
+            let expected = if narrow { 0.1 / 6f32.sqrt() } else { 0.1 };
+            let found = mean_square.sqrt();
+            assert!((found / expected - 1.0).abs() < 0.1, "{}: {found}", segment.name);
+        }
+    }
+}
+
 #[test]
 fn a_save_that_fails_leaves_the_file_that_was_there() {
     let dir = tempfile::tempdir().unwrap();

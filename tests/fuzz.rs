@@ -8,37 +8,10 @@ use copla::formats::weights::Weights;
 use copla::models::from_config;
 use copla::{Kind, Result};
 use safetensors::SafeTensors;
-use std::alloc::{GlobalAlloc, Layout, System};
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicUsize, Ordering};
 
-static CURRENT: AtomicUsize = AtomicUsize::new(0);
-static PEAK: AtomicUsize = AtomicUsize::new(0);
-
-/// The system's allocator, counted.
-struct Counted;
-
-// SAFETY: every call is passed on as it came, so `System`'s promises are this one's; the counters
-// touch no memory of it. (`realloc` is the trait's own: a new block, a copy, the old one freed, which
-// counts both as a growing vector may need them.)
-unsafe impl GlobalAlloc for Counted {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        let now = CURRENT.fetch_add(layout.size(), Ordering::Relaxed) + layout.size();
-        PEAK.fetch_max(now, Ordering::Relaxed);
-        // SAFETY: the caller's promises for `layout` are passed on.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, place: *mut u8, layout: Layout) {
-        CURRENT.fetch_sub(layout.size(), Ordering::Relaxed);
-        // SAFETY: `place` came from `alloc` above, that is from `System`, with this `layout`.
-        unsafe { System.dealloc(place, layout) }
-    }
-}
-
-#[global_allocator]
-static ALLOCATOR: Counted = Counted;
+mod counted;
 
 /// Memory allowed to a file: so many bytes for each of its own, and some for paths and messages.
 const PER_BYTE: usize = 200;
@@ -135,10 +108,7 @@ impl Target {
         let path = dir.join(self.file);
         let _ = fs::remove_file(&path);
         fs::write(&path, bytes).unwrap();
-        let before = CURRENT.load(Ordering::Relaxed);
-        PEAK.store(before, Ordering::Relaxed);
-        let result = (self.open)(dir);
-        let used = PEAK.load(Ordering::Relaxed) - before;
+        let (result, used) = counted::peak_of(|| (self.open)(dir));
         let allowed = PER_BYTE * bytes.len() + BESIDES;
         assert!(used <= allowed, "{what}: {used} bytes for a file of {}", bytes.len());
         if let Err(error) = &result {

@@ -1,141 +1,33 @@
-//! `copla data`: what a set of documents is made of, and the same set made fit to learn from.
+//! How `--data` is read: the options that all subcommands with documents share.
 
-use clap::Subcommand;
 use copla::Result;
-use copla::formats::atomic;
-use copla::text::clean::{Language, NEAR};
-use copla::text::{Cleaning, Document, Statistics, Tokenizer, clean, read_documents};
-use serde_json::json;
-use std::path::PathBuf;
+use copla::text::sources::{Format, Options, Report, read};
+use copla::text::{Document, Source};
 
 #[derive(clap::Args)]
-pub struct Args {
-    #[command(subcommand)]
-    command: Command,
+pub struct Reading {
+    /// Format of the data: csv, tsv, json, jsonl, parquet, text [default: by the end of a file's name]
+    #[arg(long)]
+    format: Option<String>,
+    /// Count and pass over broken rows
+    #[arg(long)]
+    skip_bad_rows: bool,
 }
 
-#[derive(Subcommand)]
-enum Command {
-    /// Say what documents are made of: lengths, duplicates, languages, alphabet, tokens
-    Report(Report),
-    /// Clean documents and write them as JSON lines
-    Prepare(Prepare),
-}
-
-#[derive(clap::Args)]
-struct Report {
-    /// CSV with a column `content`, or plain text
-    #[arg(required = true)]
-    files: Vec<PathBuf>,
-    /// Directory of a tokenizer, whose tokens are counted too
-    #[arg(long, value_name = "DIR")]
-    tokenizer: Option<PathBuf>,
-    /// Tokens of a row: how many documents have more
-    #[arg(long, value_name = "TOKENS", requires = "tokenizer")]
-    context: Option<usize>,
-    /// Print one JSON object
-    #[arg(long)]
-    json: bool,
-}
-
-#[derive(clap::Args)]
-struct Prepare {
-    /// CSV with a column `content`, or plain text
-    #[arg(required = true)]
-    files: Vec<PathBuf>,
-    /// File of JSON lines to write: author, title, text
-    #[arg(long, value_name = "FILE")]
-    output: PathBuf,
-    /// Leave every character as it is: no repair, no normal form, no removal
-    #[arg(long)]
-    keep_characters: bool,
-    /// Keep documents equal to an earlier one
-    #[arg(long)]
-    keep_duplicates: bool,
-    /// Share of common runs of five words from which documents are near-duplicates; 0 keeps them
-    #[arg(long, default_value_t = NEAR)]
-    near_duplicates: f64,
-    /// Keep only what this speaker says in transcripts
-    #[arg(long, value_name = "NAME")]
-    keep_speaker: Option<String>,
-    /// Language to keep: es, pt, ca, gl, fr, it, en, de
-    #[arg(long)]
-    language: Option<Language>,
-    /// Share of the language that a document has at least
-    #[arg(long, default_value_t = 0.5, requires = "language")]
-    min_language_share: f64,
-    /// Split documents into whole sentences joined to at most so many characters
-    #[arg(long, value_name = "CHARS")]
-    split_sentences: Option<usize>,
-    /// Fewest characters of a document
-    #[arg(long)]
-    min_chars: Option<usize>,
-    /// Most characters of a document
-    #[arg(long)]
-    max_chars: Option<usize>,
-    /// Print one JSON object
-    #[arg(long)]
-    json: bool,
-}
-
-pub fn run(args: Args) -> Result<()> {
-    match args.command {
-        Command::Report(args) => report(args),
-        Command::Prepare(args) => prepare(args),
-    }
-}
-
-fn read(files: &[PathBuf]) -> Result<Vec<Document>> {
-    let documents: Vec<_> = files.iter().map(read_documents).collect::<Result<_>>()?;
-    Ok(documents.into_iter().flatten().collect())
-}
-
-fn report(args: Report) -> Result<()> {
-    let tokenizer = args.tokenizer.map(Tokenizer::load).transpose()?;
-    let documents = read(&args.files)?;
-    let found = Statistics::of(&documents, tokenizer.as_ref(), args.context)?;
-    if args.json {
-        return super::print(format_args!("{}\n", json!(found)));
-    }
-    for table in found.tables() {
-        super::print(format_args!("{table}\n"))?;
-    }
-    super::print(format_args!("{}\n", found.preview.join("\n")))
-}
-
-fn prepare(args: Prepare) -> Result<()> {
-    atomic::check_file(&args.output)?;
-    let cleaned = clean(read(&args.files)?, &args.cleaning())?;
-    atomic::write_file(&args.output, |file| {
-        for Document { author, title, text, .. } in &cleaned.documents {
-            let line = json!({ "author": author, "title": title, "text": text });
-            file.put(format!("{line}\n").as_bytes())?;
+impl Reading {
+    /// All documents of `data`, each as [`Source::parse`] reads it.
+    pub fn documents(&self, data: &[String], seed: u64) -> Result<(Vec<Document>, Report)> {
+        let format = self.format.as_deref().map(Format::parse).transpose()?;
+        let mut sources =
+            data.iter().map(|given| Source::parse(given)).collect::<Result<Vec<_>>>()?;
+        for source in &mut sources {
+            source.format = source.format.or(format);
         }
-        Ok(())
-    })?;
-    match args.json {
-        true => super::print(format_args!("{}\n", json!(cleaned.report))),
-        false => super::print(cleaned.report.table()),
-    }
-}
-
-impl Prepare {
-    fn cleaning(&self) -> Cleaning {
-        let characters = !self.keep_characters;
-        Cleaning {
-            mojibake: characters,
-            line_ends: characters,
-            spaces: characters,
-            controls: characters,
-            nfc: characters,
-            blank: true,
-            keep_speaker: self.keep_speaker.clone(),
-            language: self.language.map(|language| (language, self.min_language_share)),
-            duplicates: !self.keep_duplicates,
-            near_duplicates: Some(self.near_duplicates).filter(|&threshold| threshold != 0.0),
-            split_sentences: self.split_sentences,
-            min_chars: self.min_chars,
-            max_chars: self.max_chars,
+        if sources.is_empty() {
+            sources.push(Source::embedded());
         }
+        let mut documents = read(&sources, Options { seed, skip_bad_rows: self.skip_bad_rows });
+        let all = documents.by_ref().collect::<Result<Vec<_>>>()?;
+        Ok((all, documents.report().clone()))
     }
 }

@@ -3,20 +3,23 @@
 use super::machine::Machine;
 use copla::Result;
 use copla::evaluate::evaluate;
-use copla::models::{Use, load};
+use copla::models::Use;
 use copla::report::table::Table;
-use copla::text::{Tokenizer, read_documents};
 use serde_json::json;
-use std::path::PathBuf;
 
 #[derive(clap::Args)]
 pub struct Args {
-    /// Directory of the model, as `copla train` or `transformers` saves it [default: runs/coplas]
-    #[arg(long, value_name = "DIR")]
-    model: Option<PathBuf>,
-    /// Documents: a CSV with a column `content`, or a text with blank lines between them
-    #[arg(long, value_name = "FILE")]
-    data: PathBuf,
+    #[arg(long, value_name = "MODEL", help = super::model::HELP)]
+    model: Option<String>,
+    /// Documents, PATH[:column=C,take=1%,...]: CSV, JSON, Parquet or plain text, a directory or a pattern;
+    /// may be given more than once
+    #[arg(long, required = true)]
+    data: Vec<String>,
+    #[command(flatten)]
+    reading: super::data::Reading,
+    /// Seed of the samples that `take=` asks for
+    #[arg(long, default_value_t = 0)]
+    seed: u64,
     /// Print one JSON object
     #[arg(long)]
     json: bool,
@@ -27,10 +30,9 @@ pub struct Args {
 pub fn run(args: Args) -> Result<()> {
     let device = args.machine.device()?;
     let dir = super::model::directory(args.model)?;
-    let documents = read_documents(&args.data)?;
-    let tokenizer = Tokenizer::load(&dir)?;
-    let (model, params) = load(&dir, Use::Inference, args.machine.dtype(), device)?;
-    let found = evaluate(&*model, &params, &tokenizer, &documents)?;
+    let (documents, report) = args.reading.documents(&args.data, args.seed)?;
+    let loaded = super::model::load(&dir, Use::Inference, args.machine.dtype(), device)?;
+    let found = evaluate(&*loaded.model, &loaded.params, loaded.tokenizer()?, &documents)?;
     if args.json {
         let object = json!({
             "loss": found.loss,
@@ -39,8 +41,12 @@ pub fn run(args: Args) -> Result<()> {
             "bits_per_byte": found.bits_per_byte(),
             "tokens": found.tokens,
             "chars": found.chars,
+            "sources": report.sources,
         });
         return super::print(format_args!("{object}\n"));
+    }
+    for source in &report.sources {
+        super::print(format_args!("{source}\n"))?;
     }
     let number = |x: f64| format!("{x:.4}");
     let table = Table::new(["measure", "value"])

@@ -4,18 +4,17 @@ use super::machine::Machine;
 use super::{model, note, print};
 use copla::Result;
 use copla::generate::{Generated, Settings, TextStream, check_prompt, generate};
-use copla::models::{self, Use};
+use copla::models::{Pretrained, Use};
 use copla::ops::sample::Sampler;
-use copla::text::Tokenizer;
+use copla::text::{Special, Tokenizer};
 use serde_json::json;
-use std::path::PathBuf;
 
 #[derive(clap::Args)]
 pub struct Args {
-    /// Directory of the model [default: runs/coplas, which `copla train` makes]
-    #[arg(long, value_name = "DIR")]
-    model: Option<PathBuf>,
-    /// Text to continue; the empty text begins a new one
+    #[arg(long, value_name = "MODEL", help = model::HELP)]
+    model: Option<String>,
+    /// Text to continue; the empty text begins a new one. A special token such as <|endoftext|> is read as
+    /// that token
     #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
     prompt: String,
     /// The most tokens to add
@@ -48,7 +47,6 @@ pub struct Args {
 
 pub fn run(args: Args) -> Result<()> {
     let device = args.machine.device()?;
-    let dir = &model::directory(args.model)?;
     let mut settings = Settings {
         max_new_tokens: args.max_new_tokens,
         sampler: Sampler::new(args.temperature, args.top_k, args.top_p)?,
@@ -57,20 +55,22 @@ pub fn run(args: Args) -> Result<()> {
         num_return_sequences: args.num_return_sequences,
     };
     settings.check()?;
-    let tokenizer = Tokenizer::load(dir)?;
-    let (model, params) = models::load(dir, Use::Inference, args.machine.dtype(), device)?;
+    let name = args.model.clone().unwrap_or_else(|| model::DEFAULT.to_string());
+    let dir = model::directory(args.model)?;
+    let loaded = model::load(&dir, Use::Inference, args.machine.dtype(), device)?;
+    let Pretrained { model, params, .. } = &loaded;
+    let tokenizer = loaded.tokenizer()?;
     settings.sampler = settings.sampler.below(tokenizer.vocab_size());
-    settings.eos = (!args.ignore_eos).then_some(tokenizer.eos());
+    settings.eos = tokenizer.special(Special::Eos).filter(|_| !args.ignore_eos);
     let prompt = tokenizer.encode_prompt(&args.prompt)?;
-    check_prompt(&prompt, &*model)?;
+    check_prompt(&prompt, &**model)?;
     let room = model.context() - prompt.len();
 
     let mut stream =
-        (!args.json && args.num_return_sequences == 1).then(|| TextStream::new(&tokenizer));
+        (!args.json && args.num_return_sequences == 1).then(|| TextStream::new(tokenizer));
     if !args.json {
         note(format_args!(
-            "{}: temperature {}, top-p {}, top-k {}, seed {}, at most {} new tokens",
-            dir.display(),
+            "{name}: temperature {}, top-p {}, top-k {}, seed {}, at most {} new tokens",
             args.temperature,
             args.top_p,
             args.top_k,
@@ -82,14 +82,14 @@ pub fn run(args: Args) -> Result<()> {
         print(&args.prompt)?;
     }
     let sequences =
-        generate(&*model, &params, &[prompt], &settings, &mut |_, id| match &mut stream {
+        generate(&**model, params, &[prompt], &settings, &mut |_, id| match &mut stream {
             Some(stream) if settings.eos != Some(id) => print(stream.push(id)?),
             _ => Ok(()),
         })?;
     match stream {
         Some(stream) => print(format_args!("{}\n", stream.finish()?))?,
-        None if args.json => print_json(&sequences, &tokenizer)?,
-        None => print_texts(&args.prompt, &sequences, &tokenizer)?,
+        None if args.json => print_json(&sequences, tokenizer)?,
+        None => print_texts(&args.prompt, &sequences, tokenizer)?,
     }
     if args.max_new_tokens > room && sequences.iter().any(|one| one.token_ids.len() == room) {
         let context = model.context();

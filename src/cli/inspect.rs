@@ -4,7 +4,7 @@ use super::machine::Machine;
 use copla::Result;
 use copla::formats::atomic;
 use copla::inspect::{Depth, Inspection, inspect};
-use copla::models::{Use, load};
+use copla::models::Use;
 use copla::report::table::Table;
 use copla::text::Tokenizer;
 use std::path::PathBuf;
@@ -12,10 +12,9 @@ use std::path::PathBuf;
 #[derive(clap::Args)]
 #[command(group = clap::ArgGroup::new("input").required(true))]
 pub struct Args {
-    /// Directory of the model, as `copla train` or `transformers` saves it [default: runs/coplas]
-    #[arg(long, value_name = "DIR")]
-    model: Option<PathBuf>,
-    /// Text to read, with the special tokens that the tokenizer's files ask for
+    #[arg(long, value_name = "MODEL", help = super::model::HELP)]
+    model: Option<String>,
+    /// Text to read, with the special tokens that it names and those that the tokenizer's files ask for
     #[arg(long, group = "input", allow_hyphen_values = true)]
     text: Option<String>,
     /// Token ids to read, with commas between them
@@ -37,29 +36,25 @@ pub fn run(args: Args) -> Result<()> {
     }
     let device = args.machine.device()?;
     let dir = super::model::directory(args.model)?;
-    let (tokenizer, ids) = match (args.text, args.token_ids) {
-        (Some(text), _) => {
-            let tokenizer = Tokenizer::load(&dir)?;
-            let ids = tokenizer.encode_prompt(&text)?;
-            (Some(tokenizer), ids)
-        }
-        // Ids need no tokenizer; where the directory has one, the table shows what they stand for.
-        (None, ids) => (Tokenizer::load(&dir).ok(), ids.unwrap_or_default()),
-    };
     let depth = match (&args.dump, args.gradients) {
         (Some(_), true) => Depth::Gradients,
         (Some(_), false) => Depth::Sites,
         (None, _) => Depth::Logits,
     };
     let wanted = if args.gradients { Use::Training } else { Use::Inference };
-    let (model, params) = load(&dir, wanted, args.machine.dtype(), device)?;
-    let inspection = inspect(&*model, &params, &ids, depth)?;
+    let loaded = super::model::load(&dir, wanted, args.machine.dtype(), device)?;
+    let ids = match args.text {
+        Some(text) => loaded.tokenizer()?.encode_prompt(&text)?,
+        None => args.token_ids.unwrap_or_default(),
+    };
+    let inspection = inspect(&*loaded.model, &loaded.params, &ids, depth)?;
     match args.dump {
         Some(path) => {
             let count = inspection.dump(&path)?;
             super::print(format_args!("{count} tensors written to {}\n", path.display()))
         }
-        None => super::print(table(&inspection, &ids, tokenizer.as_ref())?),
+        // Ids need no tokenizer; where the directory has one, the table shows what they stand for.
+        None => super::print(table(&inspection, &ids, loaded.tokenizer().ok())?),
     }
 }
 

@@ -50,7 +50,8 @@ impl FromStr for Choice {
     }
 }
 
-fn float(text: &str) -> std::result::Result<DType, String> {
+/// A dtype that stores weights.
+pub fn float(text: &str) -> std::result::Result<DType, String> {
     [DType::F32, DType::F16, DType::BF16]
         .into_iter()
         .find(|dtype| dtype.to_string() == text)

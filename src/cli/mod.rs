@@ -1,9 +1,12 @@
 //! The command line: one file per subcommand, which parses, calls the library and prints.
 
+mod convert;
 mod data;
 mod doctor;
+mod documents;
 mod evaluate;
 mod generate;
+mod info;
 mod inspect;
 mod machine;
 mod model;
@@ -32,9 +35,13 @@ enum Command {
     /// Measure how well a model foretells documents
     Evaluate(evaluate::Args),
     /// Describe and clean the documents that a model learns from
-    Data(data::Args),
+    Data(documents::Args),
     /// Look inside a model while it reads a text
     Inspect(inspect::Args),
+    /// Say what a model is and what memory it takes
+    Info(info::Args),
+    /// Write a model as safetensors and tokenizer.json, perhaps in another dtype
+    Convert(convert::Args),
     /// Say what of this machine copla can use, and whether it computes rightly
     Doctor(doctor::Args),
 }
@@ -45,8 +52,10 @@ impl Command {
             Command::Train(args) => train::run(*args),
             Command::Generate(args) => generate::run(args),
             Command::Evaluate(args) => evaluate::run(args),
-            Command::Data(args) => data::run(args),
+            Command::Data(args) => documents::run(args),
             Command::Inspect(args) => inspect::run(args),
+            Command::Info(args) => info::run(args),
+            Command::Convert(args) => convert::run(args),
             Command::Doctor(args) => doctor::run(args),
         }
     }

@@ -5,9 +5,8 @@ use clap::ValueEnum;
 use copla::evaluate::Evaluation;
 use copla::models::decoder::DropoutShares;
 use copla::models::gpt2::{self, Gpt2};
-use copla::models::{self, Model, Use};
+use copla::models::{Model, Use};
 use copla::ops::adamw::AdamW;
-use copla::text::{Tokenizer, embedded, read_documents};
 use copla::train::{
     Data, DataOptions, Decay, Observer, Options, Progress, Recipe, Schedule, Step, Trainer,
     write_texts,
@@ -22,9 +21,12 @@ use std::time::{Duration, Instant};
 
 #[derive(clap::Args)]
 pub struct Args {
-    /// Texts to learn from: CSV with a column `content`, or plain text [default: copla's own corpus]
+    /// Texts to learn from, PATH[:column=C,take=1%,...]: CSV, JSON, Parquet or plain text, a directory or
+    /// a pattern; may be given more than once [default: copla's own corpus]
     #[arg(long)]
-    data: Option<PathBuf>,
+    data: Vec<String>,
+    #[command(flatten)]
+    reading: super::data::Reading,
     /// Directory for the model
     #[arg(long, default_value = super::model::DEFAULT)]
     output: PathBuf,
@@ -134,10 +136,7 @@ pub fn run(args: Args) -> Result<()> {
     let device = args.machine.device()?;
     let recipe = Recipe::of(&args.preset)?;
     copla::formats::atomic::check_dir(&args.output)?;
-    let documents = match &args.data {
-        Some(path) => read_documents(path)?,
-        None => embedded()?,
-    };
+    let (documents, report) = args.reading.documents(&args.data, args.seed)?;
     let data = Data::prepare(
         documents,
         &DataOptions {
@@ -150,11 +149,13 @@ pub fn run(args: Args) -> Result<()> {
     )?;
     let steps = args.max_steps.unwrap_or(recipe.steps);
     let trainer = trainer(&args, &recipe, &data, steps, device)?;
+    for source in &report.sources {
+        super::print(format_args!("{source}\n"))?;
+    }
     super::print(format_args!(
-        "{}: {} documents, {} characters ({} documents kept for validation)\n\
+        "{} documents, {} characters to train on ({} documents kept for validation)\n\
          model {}: {} parameters, vocabulary {}; {} targets an epoch, {} of them ends of text\n\
          {} steps of {} × {} tokens, seed {}, {} on {device}\n",
-        args.data.as_ref().map_or("copla's own corpus".into(), |path| path.display().to_string()),
         data.train_documents,
         data.train_chars,
         data.validation.len(),
@@ -204,7 +205,7 @@ fn trainer(
     sizes.dropout = DropoutShares { embedding: share, attention: share, residual: share };
     // Places beyond a row are never trained, so the model has none.
     sizes.context = args.block_size.unwrap_or(recipe.time);
-    let model = Gpt2::new(sizes, Some(data.tokenizer.eos()))?;
+    let model = Gpt2::new(sizes, Some(data.tokenizer.eos()?))?;
     let mut params = model.layout()?.build(args.machine.dtype(), device)?;
     model.initialise(&mut params, args.seed)?;
     let rule = AdamW {
@@ -229,9 +230,8 @@ fn trainer(
 /// Verses by the model as it was saved.
 fn print_verses(args: &Args, device: Device) -> Result<()> {
     let dtype = args.machine.dtype();
-    let (model, params) = models::load(&args.output, Use::Inference, dtype, device)?;
-    let tokenizer = Tokenizer::load(&args.output)?;
-    for text in write_texts(&*model, &params, &tokenizer, 3, 120, args.seed)? {
+    let saved = super::model::load(&args.output, Use::Inference, dtype, device)?;
+    for text in write_texts(&*saved.model, &saved.params, saved.tokenizer()?, 3, 120, args.seed)? {
         super::print(format_args!("\n{}\n", text.trim()))?;
     }
     Ok(())

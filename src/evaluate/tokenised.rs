@@ -22,7 +22,7 @@ impl Tokenised {
         let texts: Vec<&str> = texts.iter().map(AsRef::as_ref).collect();
         Ok(Tokenised {
             ids: tokenizer.encode_batch(&texts)?,
-            eos: tokenizer.eos(),
+            eos: tokenizer.eos()?,
             chars: texts.iter().map(|text| text.chars().count()).sum(),
             bytes: texts.iter().map(|text| text.len()).sum(),
         })

@@ -20,10 +20,19 @@ impl Object {
         const EXPECTED: &str = "a JSON object";
         let bytes = std::fs::read(path).map_err(|error| Error::io(path, EXPECTED, error))?;
         let not_json = |found: String| Error::bad_data(path.display().to_string(), EXPECTED, found);
-        match serde_json::from_slice(&bytes) {
+        // The mark that some editors put before a text is no JSON.
+        match serde_json::from_slice(bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&bytes)) {
             Ok(Value::Object(map)) => Ok(Object { path: path.to_path_buf(), map }),
             Ok(other) => Err(not_json(describe(&other))),
             Err(error) => Err(not_json(format!("not JSON: {error}")).because(error)),
+        }
+    }
+
+    /// [`Object::read`], and an empty object where there is no such file.
+    pub fn read_or_empty(path: &Path) -> Result<Self> {
+        match path.exists() {
+            true => Self::read(path),
+            false => Ok(Object { path: path.to_path_buf(), map: Map::new() }),
         }
     }
 
@@ -48,10 +57,24 @@ impl Object {
         }
     }
 
+    /// Another value for a key: what the file says is to be mended.
+    pub fn set(&mut self, key: &str, value: impl Into<Value>) {
+        self.map.insert(key.to_string(), value.into());
+    }
+
+    /// Where it was read.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
     /// Everything in the file, in its order: for keys of odd shapes, and to write back what copla
     /// does not know.
     pub fn map(&self) -> &Map<String, Value> {
         &self.map
+    }
+
+    pub fn into_map(self) -> Map<String, Value> {
+        self.map
     }
 
     fn wrong<T: FromJson>(&self, key: &str, found: String) -> Error {

@@ -1,13 +1,48 @@
 //! A file as memory: mapped, so that only what is used is ever read.
 
 use crate::error::{Error, Result};
-use memmap2::Mmap;
+use memmap2::{Mmap, UncheckedAdvice};
 use std::fs::File;
+use std::ops::Deref;
 use std::path::Path;
+
+/// The most that Linux keeps of a file in one piece, on x86-64.
+const LARGEST_FOLIO: usize = 2 << 20;
+
+/// The bytes of a file.
+#[derive(Debug)]
+pub struct Mapped(Mmap);
+
+impl Deref for Mapped {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl Mapped {
+    /// Says that `bytes` were read: if they are a part of this file, their pages no longer count as this
+    /// process's memory, and come back from the file if somebody reads them after all.
+    pub fn release(&self, bytes: &[u8]) {
+        let offset = (bytes.as_ptr() as usize).wrapping_sub(self.as_ptr() as usize);
+        if offset < self.len() && bytes.len() <= self.len() - offset {
+            // Whoever reads a byte may get all pages that the system keeps with it, released ones before
+            // it too (Linux 6.18 maps large folios as a whole).
+            let begin = offset.saturating_sub(LARGEST_FOLIO);
+            let len = offset + bytes.len() - begin;
+            // SAFETY: pages of a read-only, shared mapping hold what the file holds, before and after.
+            let advised =
+                unsafe { self.0.unchecked_advise_range(UncheckedAdvice::DontNeed, begin, len) };
+            // It is an advice: a system that does not take it holds the pages as long as it likes.
+            let _ = advised;
+        }
+    }
+}
 
 /// Maps the regular file `path`; `expected` says what it should be. A Git LFS pointer in its place is
 /// bad data, and named.
-pub fn open(path: &Path, expected: &str) -> Result<Mmap> {
+pub fn open(path: &Path, expected: &str) -> Result<Mapped> {
     let failed = |error| Error::io(path, expected, error);
     let wrong = |found| Error::bad_data(path.display().to_string(), expected, found);
     let file = File::open(path).map_err(failed)?;
@@ -26,6 +61,6 @@ pub fn open(path: &Path, expected: &str) -> Result<Mmap> {
     let map = unsafe { Mmap::map(&file) }.map_err(failed)?;
     match map.starts_with(b"version https://git-lfs") {
         true => Err(wrong("a Git LFS pointer to one (git lfs pull fetches it)")),
-        false => Ok(map),
+        false => Ok(Mapped(map)),
     }
 }

@@ -2,6 +2,7 @@
 
 pub mod atomic;
 mod cache;
+pub mod hub;
 pub mod json;
 pub(crate) mod mapped;
 mod pickle;

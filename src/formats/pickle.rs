@@ -19,6 +19,7 @@ pub(super) enum Value<'a> {
     None,
     Bool(bool),
     Int(i64),
+    Float(f64),
     Text(&'a str),
     Global(Global),
     Tuple(usize),
@@ -37,6 +38,7 @@ impl Value<'_> {
             Value::None => "None".to_string(),
             Value::Bool(value) => format!("the boolean {value}"),
             Value::Int(value) => value.to_string(),
+            Value::Float(value) => value.to_string(),
             Value::Text(text) => format!("the text {}", short(text)),
             Value::Global(_) => "a function or class".to_string(),
             Value::Tuple(_) => "a tuple".to_string(),
@@ -87,6 +89,7 @@ pub(super) struct Pickle<'a> {
     /// Its bytes, the STOP included.
     pub length: usize,
     values: Values<'a>,
+    storages: Vec<usize>,
 }
 
 impl<'a> Pickle<'a> {
@@ -104,6 +107,7 @@ impl<'a> Pickle<'a> {
             marks: Vec::new(),
             memo: HashMap::new(),
             values: Values { sequences: Vec::new(), dicts: Vec::new() },
+            storages: Vec::new(),
         }
         .run()
     }
@@ -116,6 +120,11 @@ impl<'a> Pickle<'a> {
             }
             _ => None,
         }
+    }
+
+    /// Every storage that it speaks of, wherever it is used.
+    pub fn storages(&self) -> impl Iterator<Item = Value<'a>> {
+        self.storages.iter().map(|&id| Value::Storage(id))
     }
 
     /// The keys and values of a dict, in the order they were put in.
@@ -157,6 +166,7 @@ struct Machine<'a, 'b> {
     /// A map, so that a large index takes no more room than a small one.
     memo: HashMap<u32, Value<'a>>,
     values: Values<'a>,
+    storages: Vec<usize>,
 }
 
 impl<'a> Machine<'a, '_> {
@@ -174,7 +184,8 @@ impl<'a> Machine<'a, '_> {
                     if !(self.stack.is_empty() && self.marks.is_empty()) {
                         return Err(self.wrong("one value at the end", "several"));
                     }
-                    return Ok(Pickle { root, length: self.at, values: self.values });
+                    let (length, values, storages) = (self.at, self.values, self.storages);
+                    return Ok(Pickle { root, length, values, storages });
                 }
                 b'(' => self.marks.push(self.stack.len()),
                 b'N' => self.stack.push(Value::None),
@@ -189,6 +200,10 @@ impl<'a> Machine<'a, '_> {
                         return Err(self.wrong("a long of 1 to 8 bytes", format!("one of {width}")));
                     }
                 },
+                b'G' => {
+                    let number = f64::from_be_bytes(self.array()?);
+                    self.stack.push(Value::Float(number));
+                }
                 b'X' => self.text()?,
                 b')' => self.push_tuple(Vec::new()),
                 0x85..=0x87 => {
@@ -248,7 +263,10 @@ impl<'a> Machine<'a, '_> {
                 }
                 b'c' => self.global()?,
                 b'Q' => match self.pop()? {
-                    Value::Tuple(id) => self.stack.push(Value::Storage(id)),
+                    Value::Tuple(id) => {
+                        self.storages.push(id);
+                        self.stack.push(Value::Storage(id));
+                    }
                     other => return Err(self.wrong("a tuple for a storage", other.kind())),
                 },
                 b'R' => self.reduce()?,
@@ -423,7 +441,6 @@ fn opcode_name(opcode: u8) -> &'static str {
         b'B' => "BINBYTES",
         b'C' => "SHORT_BINBYTES",
         b'F' => "FLOAT",
-        b'G' => "BINFLOAT",
         b'I' => "INT",
         b'L' => "LONG",
         b'P' => "PERSID",

@@ -7,9 +7,11 @@
 use crate::dtype::{DType, Element};
 use crate::error::{Error, Kind, Result};
 use crate::formats::stored::{self, StoredTensor};
-use crate::formats::{atomic, mapped};
+use crate::formats::{
+    atomic,
+    mapped::{self, Mapped},
+};
 use ::safetensors::tensor::{Dtype, TensorInfo};
-use memmap2::Mmap;
 use serde_json::{Map, Value};
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -30,7 +32,7 @@ const METADATA: &str = "__metadata__";
 #[derive(Debug)]
 pub struct Weights {
     path: PathBuf,
-    map: Mmap,
+    map: Mapped,
     /// Where the tensors' bytes begin; the ranges count from here.
     data: usize,
     tensors: BTreeMap<String, TensorInfo>,
@@ -83,7 +85,7 @@ impl Weights {
         let dtype = stored::dtype(&thing, info.dtype)?;
         let (begin, end) = info.data_offsets;
         let bytes = &self.map[self.data + begin..self.data + end];
-        Ok(StoredTensor { thing, dtype, shape: &info.shape, bytes: bytes.into() })
+        Ok(StoredTensor { thing, dtype, shape: &info.shape, bytes: bytes.into(), file: &self.map })
     }
 }
 
@@ -187,8 +189,11 @@ pub struct Entry<'a> {
     name: String,
     dtype: DType,
     shape: Vec<usize>,
-    bytes: Box<dyn Fn() -> Result<Cow<'a, [u8]>> + 'a>,
+    write: Box<dyn Fn(Put) -> Result<()> + 'a>,
 }
+
+/// Takes the next bytes of a tensor.
+pub type Put<'a> = &'a mut dyn FnMut(&[u8]) -> Result<()>;
 
 impl<'a> Entry<'a> {
     /// Values that are in memory as the file wants them.
@@ -196,15 +201,25 @@ impl<'a> Entry<'a> {
         Self::lazy(name, T::DTYPE, shape, || Ok(bytemuck::cast_slice(values).into()))
     }
 
-    /// Bytes that are made when their turn comes (a transposed weight, one from a GPU), so that only
-    /// one tensor's are in memory at a time.
+    /// Bytes that are made when their turn comes, so that only one tensor's are in memory at a time.
     pub fn lazy(
         name: impl Into<String>,
         dtype: DType,
         shape: &[usize],
         bytes: impl Fn() -> Result<Cow<'a, [u8]>> + 'a,
     ) -> Self {
-        Entry { name: name.into(), dtype, shape: shape.to_vec(), bytes: Box::new(bytes) }
+        Self::in_pieces(name, dtype, shape, move |put| put(&bytes()?))
+    }
+
+    /// Bytes that `write` makes when their turn comes (a transposed weight, one from a GPU), and hands over
+    /// as it makes them, so that no tensor is in memory as a whole.
+    pub fn in_pieces(
+        name: impl Into<String>,
+        dtype: DType,
+        shape: &[usize],
+        write: impl Fn(Put) -> Result<()> + 'a,
+    ) -> Self {
+        Entry { name: name.into(), dtype, shape: shape.to_vec(), write: Box::new(write) }
     }
 
     fn byte_len(&self) -> Option<usize> {
@@ -226,12 +241,15 @@ pub fn save(path: &Path, entries: &[Entry], metadata: &[(&str, &str)]) -> Result
         file.put(&(header.len() as u64).to_le_bytes())?;
         file.put(&header)?;
         for entry in entries {
-            let bytes = (entry.bytes)()?;
-            if Some(bytes.len()) != entry.byte_len() {
+            let mut written = 0;
+            (entry.write)(&mut |bytes| {
+                written += bytes.len();
+                file.put(bytes)
+            })?;
+            if Some(written) != entry.byte_len() {
                 let expected = format!("bytes for {} {:?}", entry.dtype, entry.shape);
-                return Err(unwritable(path, entry, expected, format!("{} bytes", bytes.len())));
+                return Err(unwritable(path, entry, expected, format!("{written} bytes")));
             }
-            file.put(&bytes)?;
         }
         Ok(())
     })

@@ -2,6 +2,7 @@
 
 use crate::dtype::{DType, Element};
 use crate::error::{Error, Result};
+use crate::formats::mapped::Mapped;
 use ::safetensors::Dtype;
 use half::slice::HalfFloatSliceExt;
 use half::{bf16, f16};
@@ -18,6 +19,7 @@ pub struct StoredTensor<'a> {
     pub shape: &'a [usize],
     /// Little endian, at any alignment.
     pub bytes: Cow<'a, [u8]>,
+    pub(super) file: &'a Mapped,
 }
 
 impl StoredTensor<'_> {
@@ -35,23 +37,36 @@ impl StoredTensor<'_> {
     /// The values as f32: exact, since f32 holds every f16 and bf16. Bad data if they are integers.
     pub fn to_f32(&self) -> Result<Vec<f32>> {
         let mut values = vec![0.0; self.bytes.len() / self.dtype.size()];
-        self.copy_f32_into(&mut values)?;
+        self.floats()?(0, &mut values);
         Ok(values)
     }
 
-    /// As [`to_f32`](Self::to_f32), into a buffer of as many elements.
-    pub fn copy_f32_into(&self, out: &mut [f32]) -> Result<()> {
-        if out.len() * self.dtype.size() != self.bytes.len() {
-            let found = format!("{:?}", self.shape);
-            return Err(Error::bad_data(&*self.thing, format!("{} elements", out.len()), found));
-        }
-        match self.dtype {
-            DType::F32 => bytemuck::cast_slice_mut(out).copy_from_slice(&self.bytes),
-            DType::F16 => widen::<f16>(&self.bytes, out),
-            DType::BF16 => widen::<bf16>(&self.bytes, out),
+    /// What reads a part of the values: `(first, out)` fills `out` with those from `first` on, as
+    /// [`to_f32`](Self::to_f32) has them. Bad data if they are integers.
+    ///
+    /// # Panics
+    /// The reader, if there are not so many.
+    pub fn floats(&self) -> Result<impl Fn(usize, &mut [f32]) + Sync> {
+        let widen = match self.dtype {
+            DType::F32 => |bytes: &[u8], out: &mut [f32]| {
+                bytemuck::cast_slice_mut(out).copy_from_slice(bytes);
+            },
+            DType::F16 => widen::<f16>,
+            DType::BF16 => widen::<bf16>,
             DType::U32 => return Err(Error::bad_data(&*self.thing, "F32, F16 or BF16", "U32")),
-        }
-        Ok(())
+        };
+        Ok(move |first, out: &mut [f32]| widen(self.part(first, out.len()), out))
+    }
+
+    /// Says that `len` elements from `first` on were read: where they are a view of the file, its pages
+    /// no longer count as this process's memory.
+    pub fn release(&self, first: usize, len: usize) {
+        self.file.release(self.part(first, len));
+    }
+
+    fn part(&self, first: usize, len: usize) -> &[u8] {
+        let size = self.dtype.size();
+        &self.bytes[first * size..(first + len) * size]
     }
 
     /// The values of a U32 tensor (token ids, indices). Bad data if it is another dtype.
@@ -133,20 +148,30 @@ fn edits(a: &str, b: &str) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::formats::mapped;
 
     #[test]
     fn all_16_bit_floats_widen_exactly_at_odd_alignments() {
         let all: Vec<u16> = (0..=u16::MAX).collect();
         let mut shifted = vec![0u8];
         shifted.extend(bytemuck::cast_slice::<u16, u8>(&all));
+        let path = tempfile::NamedTempFile::new().unwrap().into_temp_path();
+        std::fs::write(&path, shifted).unwrap();
+        let file = &mapped::open(&path, "all 16-bit floats").unwrap();
         let stored = |dtype| StoredTensor {
             thing: String::new(),
             dtype,
             shape: &[1 << 16],
-            bytes: shifted[1..].into(),
+            bytes: file[1..].into(),
+            file,
         };
         let half = stored(DType::F16).to_f32().unwrap();
         let brain = stored(DType::BF16).to_f32().unwrap();
+        // A part is the same as the whole's, released or not.
+        let mut part = [0.0; 1000];
+        stored(DType::F16).release(0, 1 << 16);
+        stored(DType::F16).floats().unwrap()(12_345, &mut part);
+        assert_eq!(part, half[12_345..13_345]);
         for bits in all {
             let same = |x: f32, y: f32| x == y || x.is_nan() && y.is_nan();
             let i = usize::from(bits);

@@ -7,26 +7,30 @@
 //! state dict and the list of keys, pickled one after another, then for each key a count and elements.
 
 use crate::error::{Error, Result};
+use crate::formats::mapped::{self, Mapped};
 use crate::formats::pickle::{self, Global, Pickle, Value, short};
 use crate::formats::stored::{self, StoredTensor};
-use crate::formats::{mapped, zip};
+use crate::formats::zip;
 use crate::shape::Shape;
 use ::safetensors::Dtype;
-use memmap2::Mmap;
 use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 const EXPECTED_FILE: &str = "a file that torch.save wrote";
 /// The older form's first two pickles, which never differ: 0x1950a86a20f9469cfc6c and 1001.
 const MAGIC: &[u8] = b"\x80\x02\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19.\x80\x02M\xe9\x03.";
 
+/// Under which name a training checkpoint keeps the state dict.
+const NESTED: [&str; 4] = ["state_dict", "model_state_dict", "model", "module"];
+
 /// An open file of `torch.save`. Its tensors were checked: each has its elements in the file, and none
-/// twice.
+/// twice. Several may share a storage, as tied weights do.
 #[derive(Debug)]
 pub struct Weights {
     path: PathBuf,
-    map: Mmap,
+    map: Mapped,
     tensors: BTreeMap<String, View>,
 }
 
@@ -41,6 +45,8 @@ struct View {
     begin: usize,
     /// From the first element to behind the last, in bytes.
     span: usize,
+    /// What the archive says of its storage.
+    record: Option<Arc<zip::Record>>,
 }
 
 impl Weights {
@@ -62,6 +68,11 @@ impl Weights {
         Ok(Weights { path: path.to_path_buf(), map, tensors })
     }
 
+    /// The file, as it was opened.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
     /// Every name in the file, sorted. [`get`](Self::get) may still refuse one for its dtype (the masks
     /// that older GPT-2 files carry are bytes or booleans).
     pub fn names(&self) -> impl ExactSizeIterator<Item = &str> {
@@ -73,7 +84,8 @@ impl Weights {
     }
 
     /// The weight of that name; its bytes are the file's, or copied where they are not in row-major
-    /// order there. Errors as those of [`safetensors`](crate::formats::safetensors::Weights::get).
+    /// order there. Errors as those of [`safetensors`](crate::formats::safetensors::Weights::get), and
+    /// where the archive's checksum says that the bytes have changed.
     pub fn get(&self, name: &str) -> Result<StoredTensor<'_>> {
         let view = self
             .tensors
@@ -81,8 +93,13 @@ impl Weights {
             .ok_or_else(|| stored::missing(&self.path, name, self.names()))?;
         let thing = stored::thing(&self.path, name);
         let dtype = stored::dtype(&thing, view.dtype)?;
-        let bytes = view.row_major(&self.map[view.begin..view.begin + view.span]);
-        Ok(StoredTensor { thing, dtype, shape: &view.shape, bytes })
+        view.record.as_ref().map_or(Ok(()), |record| record.check(&self.map))?;
+        let span = &self.map[view.begin..view.begin + view.span];
+        let bytes = view.row_major(span);
+        if let Cow::Owned(_) = bytes {
+            self.map.release(span);
+        }
+        Ok(StoredTensor { thing, dtype, shape: &view.shape, bytes, file: &self.map })
     }
 }
 
@@ -117,27 +134,29 @@ impl View {
 }
 
 /// The tensors of the zip form.
-fn archive(bytes: &[u8], path: &Path) -> Result<BTreeMap<String, View>> {
+fn archive(bytes: &Mapped, path: &Path) -> Result<BTreeMap<String, View>> {
     let file = path.display();
     let records = zip::records(bytes, path)?;
-    let mut pickles = records
-        .iter()
-        .filter_map(|(name, record)| Some((name.strip_suffix("/data.pkl")?, record.clone())));
+    let records: BTreeMap<_, _> =
+        records.into_iter().map(|(name, record)| (name, Arc::new(record))).collect();
+    let mut pickles =
+        records.iter().filter_map(|(name, record)| Some((name.strip_suffix("/data.pkl")?, record)));
     let (Some((root, record)), None) = (pickles.next(), pickles.next()) else {
         return Err(Error::bad_data(file.to_string(), "one record data.pkl", "none, or several"));
     };
     if let Some(order) = records.get(&format!("{root}/byteorder"))
-        && &bytes[order.clone()] != b"little"
+        && &bytes[order.bytes.clone()] != b"little"
     {
         let thing = format!("{file}: byteorder");
         return Err(Error::bad_data(thing, "little", "another"));
     }
     let thing = format!("{file}: data.pkl");
-    if record.len() > pickle::LONGEST {
+    if record.bytes.len() > pickle::LONGEST {
         let expected = format!("at most {} bytes", pickle::LONGEST);
-        return Err(Error::bad_data(thing, expected, format!("{}", record.len())));
+        return Err(Error::bad_data(thing, expected, format!("{}", record.bytes.len())));
     }
-    let pickled = bytes[record].to_vec();
+    record.check(bytes)?;
+    let pickled = bytes[record.bytes.clone()].to_vec();
     let pickle = Pickle::read(&pickled, &thing)?;
     if pickle.length != pickled.len() {
         let found = format!("{} bytes after it", pickled.len() - pickle.length);
@@ -149,9 +168,9 @@ fn archive(bytes: &[u8], path: &Path) -> Result<BTreeMap<String, View>> {
         let record = records
             .get(&format!("{root}/data/{}", storage.key))
             .ok_or_else(|| wrong("no such record".to_string()))?;
-        match storage.bytes() == Some(record.len()) {
-            true => Ok(record.start),
-            false => Err(wrong(format!("{} bytes", record.len()))),
+        match storage.bytes() == Some(record.bytes.len()) {
+            true => Ok((record.bytes.start, Some(record.clone()))),
+            false => Err(wrong(format!("{} bytes", record.bytes.len()))),
         }
     })
 }
@@ -181,12 +200,12 @@ fn stream(bytes: &[u8], path: &Path) -> Result<BTreeMap<String, View>> {
         return Err(wrong("a list".to_string(), keys.root.kind()));
     };
 
-    // How long a storage is, only the state dict tells.
-    let mut known = HashMap::new();
-    for entry in entries(&state, path)? {
-        let entry = entry?;
-        known.insert(entry.storage.key, entry.storage);
-    }
+    // How long a storage is, only the pickle tells; a checkpoint has others than the state dict's.
+    let known: HashMap<_, _> = state
+        .storages()
+        .filter_map(|value| storage(&state, value))
+        .map(|storage| (storage.key, storage))
+        .collect();
     let mut places = HashMap::new();
     for &key in keys.items(keys.root).unwrap_or_default() {
         let Value::Text(key) = key else {
@@ -217,7 +236,9 @@ fn stream(bytes: &[u8], path: &Path) -> Result<BTreeMap<String, View>> {
         return Err(Error::bad_data(file.to_string(), "its end after the last storage", found));
     }
     views(&state, path, |storage| match places.get(storage.key) {
-        Some(&(dtype, numel, at)) if (dtype, numel) == (storage.dtype, storage.numel) => Ok(at),
+        Some(&(dtype, numel, at)) if (dtype, numel) == (storage.dtype, storage.numel) => {
+            Ok((at, None))
+        }
         found => {
             let thing = format!("{file}: storage {}", short(storage.key));
             let found = found.map_or("none", |_| "one of another length or dtype");
@@ -254,16 +275,44 @@ struct Entry<'a> {
     strides: Vec<usize>,
 }
 
+/// The state dict: the root, or what a training checkpoint has under one of [`NESTED`] names.
+fn state_dict<'a, 'b>(pickle: &'b Pickle<'a>, path: &Path) -> Result<&'b [(Value<'a>, Value<'a>)]> {
+    let wrong =
+        |expected: &str, found| Error::bad_data(path.display().to_string(), expected, found);
+    let root = pickle.pairs(pickle.root);
+    let root = root.ok_or_else(|| wrong("a state dict", pickle.root.kind()))?;
+    let has_tensors =
+        |pairs: &[(_, Value)]| pairs.iter().any(|(_, v)| matches!(v, Value::Tensor(_)));
+    if root.is_empty() || has_tensors(root) {
+        return Ok(root);
+    }
+    let nested = |&(name, value): &(Value, Value<'a>)| match name {
+        Value::Text(name) if NESTED.contains(&name) => pickle.pairs(value),
+        _ => None,
+    };
+    let nested: Vec<_> =
+        root.iter().filter_map(nested).filter(|pairs| has_tensors(pairs)).collect();
+    match nested[..] {
+        [pairs] => Ok(pairs),
+        _ => {
+            let expected = format!("a state dict, or one under one of {}", NESTED.join(", "));
+            let names: Vec<_> = root.iter().take(3).map(|(name, _)| name.kind()).collect();
+            let found = match nested.len() {
+                0 => format!("no tensor under {}", names.join(", ")),
+                several => format!("{several}"),
+            };
+            Err(wrong(&expected, found))
+        }
+    }
+}
+
 /// Everything that the state dict holds: tensors, or it is refused.
 fn entries<'a, 'b>(
     pickle: &'b Pickle<'a>,
     path: &'b Path,
 ) -> Result<impl Iterator<Item = Result<Entry<'a>>> + 'b> {
     let file = path.display();
-    let pairs = pickle
-        .pairs(pickle.root)
-        .ok_or_else(|| Error::bad_data(file.to_string(), "a state dict", pickle.root.kind()))?;
-    Ok(pairs.iter().map(move |&(name, value)| {
+    Ok(state_dict(pickle, path)?.iter().map(move |&(name, value)| {
         let Value::Text(name) = name else {
             let thing = format!("{file}: state dict");
             return Err(Error::bad_data(thing, "names as keys", name.kind()));
@@ -281,13 +330,21 @@ fn entries<'a, 'b>(
 
 /// `None` where an argument of `_rebuild_tensor_v2` is not what it should be.
 fn entry<'a>(pickle: &Pickle<'a>, name: &'a str, tensor: Value<'a>) -> Option<Entry<'a>> {
-    let &[storage @ Value::Storage(_), offset, sizes, strides, _grad, _hooks] =
-        pickle.items(tensor)?
-    else {
+    let &[stored, offset, sizes, strides, _grad, _hooks] = pickle.items(tensor)? else {
         return None;
     };
     let dims = whole_numbers(pickle, sizes)?;
     let strides = whole_numbers(pickle, strides)?;
+    if dims.len() != strides.len() {
+        return None;
+    }
+    let (storage, shape) = (storage(pickle, stored)?, Shape::new(&dims).ok()?);
+    Some(Entry { name, storage, offset: whole_number(offset)?, shape, strides })
+}
+
+/// `None` where a persistent id is not that of a storage.
+fn storage<'a>(pickle: &Pickle<'a>, value: Value<'a>) -> Option<Storage<'a>> {
+    let Value::Storage(_) = value else { return None };
     let &[
         Value::Text("storage"),
         Value::Global(Global::Storage(dtype)),
@@ -295,22 +352,15 @@ fn entry<'a>(pickle: &Pickle<'a>, name: &'a str, tensor: Value<'a>) -> Option<En
         _,
         numel,
         ref view @ ..,
-    ] = pickle.items(storage)?
+    ] = pickle.items(value)?
     else {
         return None;
     };
     // The older form may make a storage a part of another one; no state dict of a model does.
-    if dims.len() != strides.len() || !matches!(view, [] | [Value::None]) {
-        return None;
+    match view {
+        [] | [Value::None] => Some(Storage { key, dtype, numel: whole_number(numel)? }),
+        _ => None,
     }
-    let storage = Storage { key, dtype, numel: whole_number(numel)? };
-    Some(Entry {
-        name,
-        storage,
-        offset: whole_number(offset)?,
-        shape: Shape::new(&dims).ok()?,
-        strides,
-    })
 }
 
 fn whole_number(value: Value) -> Option<usize> {
@@ -330,17 +380,18 @@ fn whole_numbers(pickle: &Pickle, value: Value) -> Option<Vec<usize>> {
     }
 }
 
-/// The state dict's tensors in the file; `place` finds where a storage begins and checks its length.
+/// The state dict's tensors in the file; `place` finds where a storage begins, and in which record of an
+/// archive, and checks its length.
 fn views(
     pickle: &Pickle,
     path: &Path,
-    place: impl Fn(&Storage) -> Result<usize>,
+    place: impl Fn(&Storage) -> Result<(usize, Option<Arc<zip::Record>>)>,
 ) -> Result<BTreeMap<String, View>> {
     let mut views = BTreeMap::new();
     for entry in entries(pickle, path)? {
         let Entry { name, storage, offset, shape, strides } = entry?;
         let thing = || format!("{}: weight {}", path.display(), short(name));
-        let start = place(&storage)?;
+        let (start, record) = place(&storage)?;
         let elements = span(&shape, &strides).ok_or_else(|| {
             let found = format!("shape {shape} with strides {strides:?}");
             Error::bad_data(thing(), "a place of its own for every element", found)
@@ -352,7 +403,7 @@ fn views(
         let size = storage.dtype.bitsize() / 8;
         let dtype = storage.dtype;
         let (begin, span) = (start + offset * size, elements * size);
-        let view = View { dtype, shape, strides, begin, span };
+        let view = View { dtype, shape, strides, begin, span, record };
         if views.insert(name.to_string(), view).is_some() {
             return Err(Error::bad_data(thing(), "each name once", "it twice"));
         }

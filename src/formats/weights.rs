@@ -5,7 +5,7 @@ use crate::error::{Error, Result};
 use crate::formats::json::Object;
 use crate::formats::stored::{self, StoredTensor};
 use crate::formats::{safetensors, torch};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Component, Path, PathBuf};
 
 /// The open weights of a model.
@@ -31,26 +31,11 @@ impl Weights {
     /// Bad data where there is none (other frameworks' weights are named, with the remedy), where a
     /// file is not what it should be, and where an index names a weight that its file has not.
     pub fn open(dir: &Path) -> Result<Self> {
-        for name in ["model.safetensors", "pytorch_model.bin"] {
-            let file = dir.join(name);
-            if file.exists() {
-                return Self::whole(file);
-            }
-            let index = dir.join(format!("{name}.index.json"));
-            if index.exists() {
-                return Self::sharded(dir, index);
-            }
+        let name = choose(&dir.display().to_string(), |name| dir.join(name).exists())?;
+        match is_index(&name) {
+            true => Self::sharded(dir, dir.join(name)),
+            false => Self::whole(dir.join(name)),
         }
-        let foreign = ["flax_model.msgpack", "tf_model.h5", "model.ckpt.index", "rust_model.ot"];
-        let found = match foreign.iter().find(|name| dir.join(name).exists()) {
-            None => "no such file".to_string(),
-            Some(other) => format!(
-                "only {other} (transformers converts it: from_pretrained with from_flax or from_tf \
-                 in a version before 5, then save_pretrained)"
-            ),
-        };
-        let thing = dir.display().to_string();
-        Err(Error::bad_data(thing, "model.safetensors or pytorch_model.bin", found))
     }
 
     fn whole(path: PathBuf) -> Result<Self> {
@@ -61,31 +46,26 @@ impl Weights {
 
     /// The files of an index: `weight_map` has for each weight the file that holds it.
     fn sharded(dir: &Path, path: PathBuf) -> Result<Self> {
-        let index = Object::read(&path)?;
-        let map = index.map().get("weight_map").and_then(|map| map.as_object());
-        let wrong = |expected: &str, found: &str| {
-            Error::bad_data(format!("{}: `weight_map`", path.display()), expected, found)
-        };
-        let map = map.ok_or_else(|| wrong("an object of file names", "none"))?;
         let mut shards = Vec::new();
         let mut numbers = BTreeMap::new();
         let mut places = BTreeMap::new();
-        for (name, file) in map {
-            let file = file.as_str().filter(|file| is_in(dir, file)).ok_or_else(|| {
-                wrong("names of files in the same directory", &format!("{file} for `{name}`"))
-            })?;
-            let number = match numbers.get(file) {
+        for (name, file) in weight_map(&path)? {
+            let number = match numbers.get(&file) {
                 Some(&number) => number,
+                None if !dir.join(&file).is_file() => {
+                    return Err(wrong_file(&path, &name, &file));
+                }
                 None => {
-                    shards.push(Shard::open(&dir.join(file))?);
-                    numbers.insert(file, shards.len() - 1);
+                    shards.push(Shard::open(&dir.join(&file))?);
+                    numbers.insert(file.clone(), shards.len() - 1);
                     shards.len() - 1
                 }
             };
-            if !shards[number].contains(name) {
-                return Err(wrong(&format!("`{name}` in {file}"), "a file without it"));
+            if !shards[number].contains(&name) {
+                let expected = format!("`{name}` in {file}");
+                return Err(wrong_map(&path, &expected, "a file without it"));
             }
-            places.insert(name.clone(), number);
+            places.insert(name, number);
         }
         Ok(Weights { path, shards, places })
     }
@@ -93,6 +73,14 @@ impl Weights {
     /// The file that was opened, or the index of the files.
     pub fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// The files that hold the weights, each once.
+    pub fn files(&self) -> impl Iterator<Item = &Path> {
+        self.shards.iter().map(|shard| match shard {
+            Shard::Safetensors(weights) => weights.path(),
+            Shard::Torch(weights) => weights.path(),
+        })
     }
 
     /// Every name, sorted. [`get`](Self::get) may still refuse one for its dtype.
@@ -141,10 +129,65 @@ impl Shard {
     }
 }
 
-/// Whether a stranger's `name` is that of a file in `dir` itself.
-fn is_in(dir: &Path, name: &str) -> bool {
+/// Which file, or which index of several, has the weights of a model, by whether a file is `there`: the
+/// first of `model.safetensors`, its index, `pytorch_model.bin` and its index.
+///
+/// Bad data of `thing` where there is none; other frameworks' weights are named, with the remedy.
+pub(crate) fn choose(thing: &str, there: impl Fn(&str) -> bool) -> Result<String> {
+    for name in ["model.safetensors", "pytorch_model.bin"] {
+        let index = format!("{name}{INDEX_END}");
+        if there(name) {
+            return Ok(name.to_string());
+        } else if there(&index) {
+            return Ok(index);
+        }
+    }
+    let foreign = ["flax_model.msgpack", "tf_model.h5", "model.ckpt.index", "rust_model.ot"];
+    let found = match foreign.iter().find(|name| there(name)) {
+        None => "no such file".to_string(),
+        Some(other) => format!(
+            "only {other} (transformers converts it: from_pretrained with from_flax or from_tf in a \
+             version before 5, then save_pretrained)"
+        ),
+    };
+    Err(Error::bad_data(thing, "model.safetensors or pytorch_model.bin", found))
+}
+
+const INDEX_END: &str = ".index.json";
+
+/// Whether [`choose`] chose an index.
+pub(crate) fn is_index(name: &str) -> bool {
+    name.ends_with(INDEX_END)
+}
+
+/// The files that an index names, each once; they need not be there yet.
+pub(crate) fn shards(index: &Path) -> Result<BTreeSet<String>> {
+    Ok(weight_map(index)?.into_iter().map(|(_, file)| file).collect())
+}
+
+/// For each weight the file that holds it. Every file is one of the index's own directory.
+fn weight_map(index: &Path) -> Result<Vec<(String, String)>> {
+    let object = Object::read(index)?;
+    let map = object.map().get("weight_map").and_then(|map| map.as_object());
+    let map = map.ok_or_else(|| wrong_map(index, "an object of file names", "none"))?;
+    let entries = map.iter().map(|(name, file)| match file.as_str() {
+        Some(plain) if is_plain(plain) => Ok((name.clone(), plain.to_string())),
+        _ => Err(wrong_file(index, name, &file.to_string())),
+    });
+    entries.collect()
+}
+
+fn wrong_file(index: &Path, name: &str, file: &str) -> Error {
+    let expected = "names of files in the same directory";
+    wrong_map(index, expected, &format!("{file} for `{name}`"))
+}
+
+fn wrong_map(index: &Path, expected: &str, found: &str) -> Error {
+    Error::bad_data(format!("{}: `weight_map`", index.display()), expected, found)
+}
+
+/// Whether a stranger's `name` is that of a file, and of no other directory.
+fn is_plain(name: &str) -> bool {
     let mut components = Path::new(name).components();
-    let plain =
-        matches!((components.next(), components.next()), (Some(Component::Normal(_)), None));
-    plain && dir.join(name).is_file()
+    matches!((components.next(), components.next()), (Some(Component::Normal(_)), None))
 }

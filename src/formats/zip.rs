@@ -5,9 +5,13 @@
 //! reading only.
 
 use crate::error::{Error, Result};
+use crate::formats::mapped::Mapped;
+use crc32fast::Hasher;
+use rayon::prelude::*;
 use std::collections::BTreeMap;
 use std::ops::Range;
 use std::path::Path;
+use std::sync::OnceLock;
 
 /// What an archive begins with: its first record's header.
 pub(super) const MAGIC: &[u8] = b"PK\x03\x04";
@@ -20,9 +24,51 @@ const LOCATOR_64: usize = 20;
 /// A field that overflowed into the zip64 extra.
 const IN_EXTRA: u64 = 0xffff_ffff;
 
-/// The bytes of every record by its name. Each lies in `bytes`, is stored as it is, and overlaps no
-/// other. Bad data otherwise; `path` names the file.
-pub(super) fn records(bytes: &[u8], path: &Path) -> Result<BTreeMap<String, Range<usize>>> {
+/// Where a record's bytes lie, and what they must sum to.
+#[derive(Debug)]
+pub(super) struct Record {
+    /// File and name, for the messages.
+    thing: String,
+    pub bytes: Range<usize>,
+    /// CRC-32. PyTorch writes 0 where it is told to compute none
+    /// (`torch.serialization.set_crc32_options`), and other programs hardly ever do.
+    crc: u32,
+    found: OnceLock<u32>,
+}
+
+impl Record {
+    /// Bad data where the bytes are not those that were written. Reads them once, on all threads, and does
+    /// not keep them in memory.
+    pub fn check(&self, file: &Mapped) -> Result<()> {
+        const PIECE: usize = 1 << 20;
+        if self.crc == 0 {
+            return Ok(());
+        }
+        let found = *self.found.get_or_init(|| {
+            let sum = |piece: &[u8]| {
+                let mut hasher = Hasher::new();
+                hasher.update(piece);
+                file.release(piece);
+                hasher
+            };
+            let sums: Vec<_> = file[self.bytes.clone()].par_chunks(PIECE).map(sum).collect();
+            let mut whole = Hasher::new();
+            sums.iter().for_each(|piece| whole.combine(piece));
+            whole.finalize()
+        });
+        match found == self.crc {
+            true => Ok(()),
+            false => {
+                let expected = format!("the bytes that were written (CRC-32 {:08x})", self.crc);
+                Err(Error::bad_data(&*self.thing, expected, format!("damaged ones ({found:08x})")))
+            }
+        }
+    }
+}
+
+/// Every record by its name. Each lies in `bytes`, is stored as it is, and overlaps no other. Bad data
+/// otherwise; `path` names the file.
+pub(super) fn records(bytes: &[u8], path: &Path) -> Result<BTreeMap<String, Record>> {
     let wrong = |expected: &str, found: &str| {
         Error::bad_data(format!("{}: zip archive", path.display()), expected, found)
     };
@@ -48,7 +94,9 @@ pub(super) fn records(bytes: &[u8], path: &Path) -> Result<BTreeMap<String, Rang
             Error::bad_data(&*thing, "a header of the same name and its bytes in the file", found)
         })?;
         places.push((record.header, data.end as u64));
-        if records.insert(name.to_string(), data).is_some() {
+        let (crc, found) = (record.crc, OnceLock::new());
+        let record = Record { thing: thing.clone(), bytes: data, crc, found };
+        if records.insert(name.to_string(), record).is_some() {
             return Err(Error::bad_data(thing, "each name once", "it twice"));
         }
     }
@@ -88,10 +136,11 @@ fn directory(bytes: &[u8]) -> Option<(Range<usize>, u64)> {
 }
 
 /// A record as the central directory has it.
-struct Record<'a> {
+struct Listed<'a> {
     name: &'a [u8],
     encrypted: bool,
     method: u64,
+    crc: u32,
     packed: u64,
     size: u64,
     /// Where its own header begins.
@@ -99,7 +148,7 @@ struct Record<'a> {
 }
 
 /// The record that `rest` begins with, and what follows it.
-fn central(rest: &[u8]) -> Option<(Record<'_>, &[u8])> {
+fn central(rest: &[u8]) -> Option<(Listed<'_>, &[u8])> {
     let head = fixed(rest, 0, CENTRAL, b"PK\x01\x02")?;
     let length = |at| number(head, at, 2) as usize;
     let (name, after) = rest[CENTRAL..].split_at_checked(length(28))?;
@@ -117,7 +166,8 @@ fn central(rest: &[u8]) -> Option<(Record<'_>, &[u8])> {
     };
     let (size, packed, header) = (field(24)?, field(20)?, field(42)?);
     let encrypted = number(head, 8, 2) & 1 != 0;
-    Some((Record { name, encrypted, method: number(head, 10, 2), packed, size, header }, after))
+    let (method, crc) = (number(head, 10, 2), number(head, 16, 4) as u32);
+    Some((Listed { name, encrypted, method, crc, packed, size, header }, after))
 }
 
 /// The zip64 part of a record's extra fields; empty where there is none.
@@ -133,7 +183,7 @@ fn zip64_extra(mut extra: &[u8]) -> &[u8] {
 }
 
 /// Where the record's bytes lie, by its own header, which must be of the same name.
-fn data(bytes: &[u8], record: &Record) -> Option<Range<usize>> {
+fn data(bytes: &[u8], record: &Listed) -> Option<Range<usize>> {
     let at = usize::try_from(record.header).ok()?;
     let head = fixed(bytes, at, LOCAL, MAGIC)?;
     let name = at + LOCAL;

@@ -135,9 +135,9 @@ fn run(
 
     let mut input = prompt_input(&rows, device)?;
     while rows.iter().any(|row| row.finish_reason.is_none()) {
-        let logits = last_logits(model, params, &input, &mut state)?;
         let places: Vec<Place> = rows.iter().map(Row::place).collect();
-        let tokens = logits.sample(&settings.sampler, rng, &places)?.to_vec::<u32>()?;
+        let sampler = (&settings.sampler, rng, &*places);
+        let tokens = next_tokens(model, params, &input, &mut state, sampler)?.to_vec::<u32>()?;
         for (index, (row, &id)) in rows.iter_mut().zip(&tokens).enumerate() {
             if row.finish_reason.is_none() {
                 row.add(id, settings.eos);
@@ -237,12 +237,14 @@ fn input(rows: usize, columns: [Vec<u32>; 3], device: Device) -> Result<Input> {
     })
 }
 
-/// The logits after the last place of each row: [rows, vocab].
-fn last_logits(
+/// The token that follows each row of `input`, drawn for its place: u32 [rows]. Reads nothing back, so
+/// that it can be done on the meta device too, where there are no numbers.
+pub(crate) fn next_tokens(
     model: &dyn Model,
     params: &Parameters,
     input: &Input,
     state: &mut State,
+    (sampler, rng, places): (&Sampler, Rng, &[Place]),
 ) -> Result<Tensor> {
     let mut pass = Pass { state: Some(state), ..Pass::new(params) };
     let hidden = model.hidden(input, &mut pass)?;
@@ -251,5 +253,5 @@ fn last_logits(
         return Err(Error::shape("generate: hidden", expected, format!("{hidden:?}")));
     };
     let last = hidden.narrow(1, time - 1, 1)?.reshape(&[rows, width])?;
-    model.logits(&last, &mut pass)
+    model.logits(&last, &mut pass)?.sample(sampler, rng, places)
 }

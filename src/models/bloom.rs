@@ -21,6 +21,7 @@ static DIALECT: Dialect = Dialect {
     embedding_norm: Some("transformer.word_embeddings_layernorm"),
     scaled: true,
     qkv_bias: true,
+    narrow_residual: false,
     tokens: "transformer.word_embeddings.weight",
     blocks: "transformer.h",
     attention_norm: "input_layernorm",
@@ -37,14 +38,14 @@ impl family::Family for Family {
 
     fn options(config: &Object) -> Result<Options> {
         family::expect_flags(config, &[("apply_residual_connection_post_layernorm", false)])?;
-        let width: usize = family::either(config, ["n_embed", "hidden_size"], 64)?;
+        let width: usize = family::first_of(config, &["n_embed", "hidden_size"], 64)?;
         Ok(Options {
             vocab: config.get_or("vocab_size", 250_880)?,
             // Nothing in the weights ends it; the published models were trained on 2048.
             context: config.get_or("seq_length", 2048)?,
             width,
-            layers: family::either(config, ["n_layer", "num_hidden_layers"], 2)?,
-            heads: family::either(config, ["n_head", "num_attention_heads"], 8)?,
+            layers: family::first_of(config, &["n_layer", "num_hidden_layers"], 2)?,
+            heads: family::first_of(config, &["n_head", "num_attention_heads"], 8)?,
             mlp_width: width.saturating_mul(4),
             activation: Activation::GeluTanh,
             eps: config.get_or("layer_norm_epsilon", 1e-5)?,

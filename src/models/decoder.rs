@@ -8,6 +8,7 @@ use crate::ops::attention::{Attention, KeyValues};
 use crate::ops::cross_entropy::CrossEntropy;
 use crate::ops::linear::Activation;
 use crate::tensor::{Group, Layout, Param, Parameters, Tensor};
+use serde_json::{Value, json};
 
 /// The sizes of a decoder, and what else a config chooses.
 #[derive(Clone, Debug, PartialEq)]
@@ -98,6 +99,8 @@ pub struct Dialect {
     pub scaled: bool,
     /// Whether queries, keys and values have a bias (not in GPT-Neo).
     pub qkv_bias: bool,
+    /// Whether fresh weights of the maps into the residual stream are narrower (GPT-2).
+    pub narrow_residual: bool,
     pub tokens: &'static str,
     /// A block is `<blocks>.<i>`, and the rest are places in it.
     pub blocks: &'static str,
@@ -286,6 +289,35 @@ impl Decoder {
         let hidden = hidden.reshape(&[rows, self.options.width])?;
         let head = pass.params.get(self.head);
         hidden.linear_cross_entropy(&head, &targets.reshape(&[rows])?, options)
+    }
+
+    /// As [`Model::sizes`](crate::models::Model::sizes).
+    pub fn sizes(&self) -> Vec<(&'static str, Value)> {
+        let Options { vocab, context, width, layers, heads, mlp_width, window, tied, .. } =
+            &self.options;
+        let (positions, places) = match self.positions {
+            Some(_) => ("learned", *context),
+            None => ("ALiBi", 0),
+        };
+        let tables = if *tied { 1 } else { 2 };
+        let mut sizes = vec![
+            ("layers", json!(layers)),
+            ("width", json!(width)),
+            ("heads", json!(heads)),
+            ("head_dim", json!(width / heads)),
+            ("mlp_width", json!(mlp_width)),
+            ("vocab_size", json!(vocab)),
+            ("context", json!(context)),
+            ("positions", json!(positions)),
+            ("tied", json!(tied)),
+            ("embedding_parameters", json!((tables * vocab + places) * width)),
+        ];
+        if let Some(Window { keys, local }) = window {
+            let local = local.iter().filter(|&&local| local).count();
+            sizes.push(("window", json!(keys)));
+            sizes.push(("layers_with_window", json!(local)));
+        }
+        sizes
     }
 
     pub fn new_state(&self, rows: usize, capacity: usize, params: &Parameters) -> Result<State> {

@@ -29,25 +29,32 @@ pub trait Family: Send + Sync + 'static {
 /// A model of the family `F`.
 pub struct DecoderModel<F> {
     decoder: Decoder,
-    /// The ids that begin and end a text, written to the config.
-    bos: Option<u32>,
-    eos: Option<u32>,
+    /// Standard deviation of fresh weights.
+    initializer_range: f32,
+    /// The config that it was made from, of which the decoder knows a part.
+    source: Map<String, Value>,
     family: PhantomData<F>,
 }
-
-/// Standard deviation of fresh weights (`initializer_range`).
-const INITIALIZER_RANGE: f32 = 0.02;
 
 impl<F: Family> DecoderModel<F> {
     /// A model whose texts begin and end with `eos`.
     pub fn new(options: Options, eos: Option<u32>) -> Result<Self> {
         let decoder = Decoder::new(options, F::DIALECT, &mut Layout::new())?;
-        Ok(DecoderModel { decoder, bos: eos, eos, family: PhantomData })
+        let source = Map::from_iter([
+            ("bos_token_id".to_string(), json!(eos)),
+            ("eos_token_id".to_string(), json!(eos)),
+            ("use_cache".to_string(), json!(true)),
+        ]);
+        Ok(DecoderModel { decoder, initializer_range: 0.02, source, family: PhantomData })
     }
 
     pub fn from_config(config: &Object) -> Result<Self> {
-        let model = Self::new(F::options(config)?, config.optional("eos_token_id")?)?;
-        Ok(DecoderModel { bos: config.optional("bos_token_id")?, ..model })
+        let initializer_range = config.get_or("initializer_range", 0.02)?;
+        let model = Self::new(F::options(config)?, None)?;
+        let mut source = config.map().clone();
+        // That is said by how the parameters are stored.
+        source.retain(|key, _| key != "dtype" && key != "torch_dtype");
+        Ok(DecoderModel { initializer_range, source, ..model })
     }
 }
 
@@ -88,10 +95,12 @@ impl<F: Family> Model for DecoderModel<F> {
         Ok(layout)
     }
 
-    /// N(0, 0.02), the maps into the residual stream narrower by √(2·layers); norms 1, biases 0.
+    /// N(0, `initializer_range`), in some families the maps into the residual stream narrower by
+    /// √(2·layers); norms 1, biases 0.
     fn initialise(&self, params: &mut Parameters, seed: u64) -> Result<()> {
         let rng = Rng::new(seed);
-        let narrow = INITIALIZER_RANGE / (2.0 * self.decoder.options.layers as f32).sqrt();
+        let wide = self.initializer_range;
+        let narrow = wide / (2.0 * self.decoder.options.layers as f32).sqrt();
         let into_residual = [F::DIALECT.attention_out, F::DIALECT.mlp_out];
         let segments: Vec<_> = params.segments().map(|(id, s)| (id, s.clone())).collect();
         for (site, (param, segment)) in segments.into_iter().enumerate() {
@@ -100,8 +109,9 @@ impl<F: Family> Model for DecoderModel<F> {
                 None => vec![0.0; n],
                 Some(_) if segment.shape.len() == 1 => vec![1.0; n],
                 Some(map) => {
-                    let is_narrow = into_residual.iter().any(|part| map.ends_with(part));
-                    let std = if is_narrow { narrow } else { INITIALIZER_RANGE };
+                    let is_narrow = F::DIALECT.narrow_residual
+                        && into_residual.iter().any(|part| map.ends_with(part));
+                    let std = if is_narrow { narrow } else { wide };
                     normals(rng, site as u64, n).map(|x| x * std).collect()
                 }
             };
@@ -110,16 +120,18 @@ impl<F: Family> Model for DecoderModel<F> {
         Ok(())
     }
 
+    fn sizes(&self) -> Vec<(&'static str, Value)> {
+        self.decoder.sizes()
+    }
+
     fn config(&self) -> Map<String, Value> {
-        let Value::Object(mut config) = F::config(&self.decoder.options) else {
-            return Map::new();
-        };
+        let mut config = self.source.clone();
+        if let Value::Object(known) = F::config(&self.decoder.options) {
+            config.extend(known);
+        }
         for (key, value) in [
-            ("initializer_range", json!(shortest(INITIALIZER_RANGE))),
-            ("bos_token_id", json!(self.bos)),
-            ("eos_token_id", json!(self.eos)),
+            ("initializer_range", json!(shortest(self.initializer_range))),
             ("tie_word_embeddings", json!(self.decoder.options.tied)),
-            ("use_cache", json!(true)),
         ] {
             config.insert(key.into(), value);
         }
@@ -131,12 +143,15 @@ impl<F: Family> Model for DecoderModel<F> {
     }
 }
 
-/// The value of whichever key the file has, the first before the second.
-pub fn either<T: FromJson>(config: &Object, keys: [&str; 2], default: T) -> Result<T> {
-    match config.optional(keys[0])? {
-        Some(value) => Ok(value),
-        None => config.get_or(keys[1], default),
+/// The value of the first of `keys` that the file has: some have been renamed, and `transformers` goes on
+/// understanding the old ones.
+pub fn first_of<T: FromJson>(config: &Object, keys: &[&str], default: T) -> Result<T> {
+    for key in keys {
+        if let Some(value) = config.optional(key)? {
+            return Ok(value);
+        }
     }
+    Ok(default)
 }
 
 /// Refuses what a config may ask for and copla does not compute.

@@ -20,6 +20,7 @@ static DIALECT: Dialect = Dialect {
     embedding_norm: None,
     scaled: true,
     qkv_bias: true,
+    narrow_residual: true,
     tokens: "transformer.wte.weight",
     blocks: "transformer.h",
     attention_norm: "ln_1",
@@ -69,7 +70,9 @@ impl family::Family for Family {
     const DIALECT: &'static Dialect = &DIALECT;
 
     fn options(config: &Object) -> Result<Options> {
-        let width = config.get_or("n_embd", 768)?;
+        let width = family::first_of(config, &["n_embd", "hidden_size"], 768)?;
+        // The oldest configs have `n_ctx` alone.
+        let context = ["n_positions", "max_position_embeddings", "n_ctx"];
         family::expect_flags(
             config,
             &[
@@ -80,10 +83,10 @@ impl family::Family for Family {
         )?;
         Ok(Options {
             vocab: config.get_or("vocab_size", 50257)?,
-            context: config.get_or("n_positions", 1024)?,
+            context: family::first_of(config, &context, 1024)?,
             width,
-            layers: config.get_or("n_layer", 12)?,
-            heads: config.get_or("n_head", 12)?,
+            layers: family::first_of(config, &["n_layer", "num_hidden_layers"], 12)?,
+            heads: family::first_of(config, &["n_head", "num_attention_heads"], 12)?,
             mlp_width: config.optional("n_inner")?.unwrap_or(width.saturating_mul(4)),
             activation: family::activation(config)?,
             eps: config.get_or("layer_norm_epsilon", 1e-5)?,

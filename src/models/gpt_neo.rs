@@ -19,6 +19,7 @@ static DIALECT: Dialect = Dialect {
     embedding_norm: None,
     scaled: false,
     qkv_bias: false,
+    narrow_residual: false,
     tokens: "transformer.wte.weight",
     blocks: "transformer.h",
     attention_norm: "ln_1",
@@ -37,15 +38,15 @@ impl family::Family for Family {
     const DIALECT: &'static Dialect = &DIALECT;
 
     fn options(config: &Object) -> Result<Options> {
-        let width = family::either(config, ["hidden_size", "n_embd"], 2048)?;
-        let layers = family::either(config, ["num_layers", "num_hidden_layers"], 24)?;
+        let width = family::first_of(config, &["hidden_size", "n_embd"], 2048)?;
+        let layers = family::first_of(config, &["num_layers", "num_hidden_layers"], 24)?;
         let mlp_width = config.optional("intermediate_size")?;
         Ok(Options {
             vocab: config.get_or("vocab_size", 50257)?,
             context: config.get_or("max_position_embeddings", 2048)?,
             width,
             layers,
-            heads: family::either(config, ["num_heads", "num_attention_heads"], 16)?,
+            heads: family::first_of(config, &["num_heads", "num_attention_heads"], 16)?,
             mlp_width: mlp_width.unwrap_or(width.saturating_mul(4)),
             activation: family::activation(config)?,
             eps: config.get_or("layer_norm_epsilon", 1e-5)?,

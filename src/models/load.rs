@@ -8,7 +8,7 @@ use crate::models::Model;
 use crate::models::bloom::Bloom;
 use crate::models::gpt_neo::GptNeo;
 use crate::models::gpt2::Gpt2;
-use crate::tensor::{Device, Parameters, Tensor};
+use crate::tensor::{Device, Layout, Parameters};
 use std::collections::HashSet;
 use std::path::Path;
 
@@ -28,23 +28,46 @@ pub fn load(
     device: Device,
 ) -> Result<(Box<dyn Model>, Parameters)> {
     let model = from_config(dir)?;
-    let layout = model.layout()?;
-    let layout = if wanted == Use::Training { layout } else { layout.frozen() };
-    let mut params = layout.build(dtype, device)?;
-    read_weights(dir, &*model, &mut params)?;
+    let params = load_weights(dir, &*model, wanted, dtype, device)?;
     Ok((model, params))
+}
+
+/// The parameters of `model`, with the weights in `dir`.
+pub(super) fn load_weights(
+    dir: &Path,
+    model: &dyn Model,
+    wanted: Use,
+    dtype: DType,
+    device: Device,
+) -> Result<Parameters> {
+    let mut params = wanted.of(model.layout()?).build(dtype, device)?;
+    read_weights(dir, model, &mut params)?;
+    Ok(params)
+}
+
+impl Use {
+    /// A layout for this use.
+    pub(super) fn of(self, layout: Layout) -> Layout {
+        match self {
+            Use::Inference => layout.frozen(),
+            Use::Training => layout,
+        }
+    }
 }
 
 /// The model that `config.json` describes, without weights.
 pub fn from_config(dir: &Path) -> Result<Box<dyn Model>> {
-    let path = dir.join("config.json");
-    let config = Object::read(&path)?;
+    from_object(&Object::read(&dir.join("config.json"))?)
+}
+
+/// The model that the object of a `config.json` describes.
+pub(super) fn from_object(config: &Object) -> Result<Box<dyn Model>> {
     match config.get::<String>("model_type")?.as_str() {
-        "gpt2" => Ok(Box::new(Gpt2::from_config(&config)?)),
-        "gpt_neo" => Ok(Box::new(GptNeo::from_config(&config)?)),
-        "bloom" => Ok(Box::new(Bloom::from_config(&config)?)),
+        "gpt2" => Ok(Box::new(Gpt2::from_config(config)?)),
+        "gpt_neo" => Ok(Box::new(GptNeo::from_config(config)?)),
+        "bloom" => Ok(Box::new(Bloom::from_config(config)?)),
         other => {
-            let thing = format!("{}: model_type", path.display());
+            let thing = format!("{}: model_type", config.path().display());
             Err(Error::bad_data(thing, "gpt2, gpt_neo or bloom", format!("\"{other}\"")))
         }
     }
@@ -63,7 +86,7 @@ fn read_weights(dir: &Path, model: &dyn Model, params: &mut Parameters) -> Resul
     let known: HashSet<String> =
         segments.iter().flat_map(|(_, segment)| names_of(&segment.name)).collect();
     for name in weights.names() {
-        if !known.contains(name) && !IGNORED.iter().any(|ending| name.ends_with(ending)) {
+        if !known.contains(name) && !is_mask(name) && !name.ends_with(HEAD) {
             let thing = format!("{}: weight `{name}`", weights.path().display());
             return Err(Error::bad_data(thing, "only weights of the model", "an unknown one"));
         }
@@ -71,23 +94,35 @@ fn read_weights(dir: &Path, model: &dyn Model, params: &mut Parameters) -> Resul
     for (param, segment) in &segments {
         let stored = model.stored(&segment.name);
         let shape = stored.shape(&segment.shape);
-        let read = |name: String| -> Result<Tensor> {
-            let values = weights.get(&name)?.expect_shape(&shape)?.to_f32()?;
-            Tensor::from_slice(&values, &shape, Device::Cpu)
-        };
-        let tensors = names_of(&segment.name).map(read).collect::<Result<Vec<_>>>()?;
-        params.set(*param, stored.from_file(&tensors)?.slice()?)?;
+        let find = |name: String| weights.get(&name)?.expect_shape(&shape);
+        let tensors = names_of(&segment.name).map(find).collect::<Result<Vec<_>>>()?;
+        stored.read(&tensors, *param, params)?;
     }
     Ok(())
 }
 
 const BODY: &str = "transformer.";
 
-/// What some files hold besides weights: the causal mask as a buffer, and a tied head once more.
-const IGNORED: [&str; 5] = [
-    ".attn.bias",
-    ".attn.masked_bias",
-    ".attn.attention.bias",
-    ".attn.attention.masked_bias",
-    "lm_head.weight",
-];
+/// A tied head, which some files hold once more.
+const HEAD: &str = "lm_head.weight";
+
+/// Whether a file holds the causal mask under this name, a buffer and no weight.
+fn is_mask(name: &str) -> bool {
+    [".attn.bias", ".attn.masked_bias", ".attn.attention.bias", ".attn.attention.masked_bias"]
+        .iter()
+        .any(|ending| name.ends_with(ending))
+}
+
+/// The dtypes of the weights in these files, masks aside, the widest first. Bad data where one is of a
+/// dtype that no parameter has.
+pub fn stored_dtypes(weights: &Weights) -> Result<Vec<DType>> {
+    let mut dtypes = Vec::new();
+    for name in weights.names().filter(|name| !is_mask(name)) {
+        let dtype = weights.get(name)?.dtype;
+        if !dtypes.contains(&dtype) {
+            dtypes.push(dtype);
+        }
+    }
+    dtypes.sort_by_key(|dtype| std::cmp::Reverse(dtype.size()));
+    Ok(dtypes)
+}

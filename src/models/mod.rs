@@ -1,15 +1,20 @@
 //! The models: one decoder and its dialects, behind one trait.
 
 pub mod bloom;
+mod convert;
 pub mod decoder;
 pub mod family;
 pub mod gpt2;
 pub mod gpt_neo;
 mod load;
+mod pretrained;
 mod save;
+mod special_ids;
 mod stored;
 
-pub use load::{Use, from_config, load};
+pub use convert::{Converted, convert};
+pub use load::{Use, from_config, load, stored_dtypes};
+pub use pretrained::{Description, Pretrained};
 pub use save::{in_file_layout, save};
 pub use stored::Stored;
 
@@ -86,7 +91,10 @@ pub trait Model: Send + Sync {
     /// Fresh weights, drawn on the CPU by the family's own rule.
     fn initialise(&self, params: &mut Parameters, seed: u64) -> Result<()>;
 
-    /// `config.json` as `transformers` writes it.
+    /// What tells it from others of its family, for people: layers, width and their like, by name.
+    fn sizes(&self) -> Vec<(&'static str, Value)>;
+
+    /// `config.json` as `transformers` writes it, with what else stood in the one that it was read from.
     fn config(&self) -> Map<String, Value>;
 
     /// How the Hugging Face file stores a parameter.

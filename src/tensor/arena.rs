@@ -71,6 +71,11 @@ impl Layout {
         self
     }
 
+    /// How many numbers there are in all parameters, padding aside.
+    pub fn count(&self) -> usize {
+        self.segments.iter().map(|segment| segment.shape.numel()).sum()
+    }
+
     /// Values of zero, to be filled with [`Parameters::set`].
     pub fn build(mut self, dtype: DType, device: Device) -> Result<Parameters> {
         // The smallest element is two bytes.
@@ -161,13 +166,33 @@ impl Parameters {
 
     /// Writes one parameter from f32, rounded to the arena's dtype.
     pub fn set(&mut self, param: Param, values: &[f32]) -> Result<()> {
-        let Segment { name, shape, offset, .. } = self.segment(param).clone();
+        let Segment { name, shape, .. } = self.segment(param);
         if values.len() != shape.numel() {
             let found = format!("{} values", values.len());
             return Err(Error::shape(name, format!("shape {shape}"), found));
         }
-        let mut view = self.values_mut()?.range_mut(offset, values.len());
-        view.store(values)
+        self.fill(param, 0..values.len(), 1, |first, out| {
+            out.copy_from_slice(&values[first..first + out.len()]);
+        })
+    }
+
+    /// Writes the elements `range` of one parameter, rounded to the arena's dtype, piece by piece on all
+    /// threads: `values(first, out)` is to fill `out` with those from `first`, counted from the range's
+    /// begin, on. A piece is small and of whole rows of `width`, of which the range is made up.
+    pub fn fill(
+        &mut self,
+        param: Param,
+        range: Range<usize>,
+        width: usize,
+        values: impl Fn(usize, &mut [f32]) + Sync,
+    ) -> Result<()> {
+        let Segment { name, shape, offset, .. } = self.segment(param);
+        if range.end > shape.numel() || !range.len().is_multiple_of(width.max(1)) {
+            let expected = format!("rows of {width} in shape {shape}");
+            return Err(Error::shape(name, expected, format!("{range:?}")));
+        }
+        let offset = offset + range.start;
+        self.values_mut()?.range_mut(offset, range.len()).fill_rows(width, values)
     }
 }
 

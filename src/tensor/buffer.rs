@@ -1,5 +1,6 @@
 //! A buffer: elements of one type on one device, and the views through which operations use it.
 
+use crate::cpu::threads::for_rows;
 use crate::cuda::{Gpu, Ptr};
 use crate::dtype::{DType, Element};
 use crate::error::{Error, Result};
@@ -9,6 +10,9 @@ use half::slice::HalfFloatSliceExt;
 use half::vec::HalfFloatVecExt;
 use half::{bf16, f16};
 use std::borrow::Cow;
+
+/// Elements of which a card gets a copy at a time: enough to keep the way there busy.
+const UPLOAD: usize = 1 << 20;
 
 pub struct Buffer {
     allocation: Allocation,
@@ -26,7 +30,7 @@ impl Buffer {
     pub fn zeroed(device: Device, dtype: DType, len: usize) -> Result<Self> {
         let mut buffer = Self::new(device, dtype, len)?;
         match &mut buffer.allocation {
-            Allocation::Cpu(block) => block.bytes_mut().fill(0),
+            Allocation::Cpu(block) => block.zero(len * dtype.size()),
             // SAFETY: the memory has `len` elements of this size.
             Allocation::Cuda(memory) => unsafe {
                 memory.gpu().fill(memory.start(), 0, dtype.size(), len)?
@@ -217,6 +221,43 @@ impl ViewMut<'_> {
         }
     }
 
+    /// Writes whole rows of `width`, piece by piece on all threads: `values(first, out)` fills `out` with
+    /// the elements from `first` on, which are rounded to the float type that stores them.
+    pub fn fill_rows(
+        &mut self,
+        width: usize,
+        values: impl Fn(usize, &mut [f32]) + Sync,
+    ) -> Result<()> {
+        match (self.device(), self.dtype()) {
+            (_, DType::U32) => Err(mismatch(self.device(), self.dtype(), DType::F32)),
+            (Device::Meta, _) => Ok(()),
+            (Device::Cpu, DType::F32) => {
+                for_rows(self.slice()?, width, width, |row, out| values(row * width, out));
+                Ok(())
+            }
+            (Device::Cpu, DType::F16) => {
+                let narrow = |out: &mut [f16], wide: &[f32]| out.convert_from_f32_slice(wide);
+                narrow_rows(self.slice()?, width, values, narrow);
+                Ok(())
+            }
+            (Device::Cpu, DType::BF16) => {
+                let narrow = |out: &mut [bf16], wide: &[f32]| out.convert_from_f32_slice(wide);
+                narrow_rows(self.slice()?, width, values, narrow);
+                Ok(())
+            }
+            (Device::Cuda(_), _) => {
+                let piece = (UPLOAD / width.max(1)).max(1) * width;
+                for first in (0..self.len).step_by(piece.max(1)) {
+                    let len = piece.min(self.len - first);
+                    let mut host = vec![0.0; len];
+                    for_rows(&mut host, width, width, |row, out| values(first + row * width, out));
+                    self.range(first, len).store(&host)?;
+                }
+                Ok(())
+            }
+        }
+    }
+
     /// `len` elements of this range, from `offset` on.
     pub fn range(&mut self, offset: usize, len: usize) -> ViewMut<'_> {
         debug_assert!(offset + len <= self.len);
@@ -244,8 +285,9 @@ impl ViewMut<'_> {
         if self.dtype() == DType::F32 {
             return Ok(f(self.slice::<f32>()?));
         }
-        let mut wide = Buffer::new(Device::Cpu, DType::F32, self.len)?;
-        let wide = wide.slice_mut::<f32>()?;
+        // Not the allocator's, as the copies that `read` makes are not: a card widens in registers, and
+        // what is counted is what a tensor takes on every device.
+        let wide = &mut *vec![0.0; self.len];
         match self.dtype() {
             DType::F16 => {
                 let narrow = self.slice::<f16>()?;
@@ -268,6 +310,20 @@ impl ViewMut<'_> {
             DType::F32 | DType::U32 => Err(mismatch(self.device(), self.dtype(), DType::F32)),
         }
     }
+}
+
+/// The rows of [`ViewMut::fill_rows`] in 16 bits.
+fn narrow_rows<T: Element>(
+    out: &mut [T],
+    width: usize,
+    values: impl Fn(usize, &mut [f32]) + Sync,
+    narrow: impl Fn(&mut [T], &[f32]) + Sync,
+) {
+    for_rows(out, width, width, |row, out| {
+        let mut wide = vec![0.0; out.len()];
+        values(row * width, &mut wide);
+        narrow(out, &wide);
+    });
 }
 
 /// Elements of `buffer` as f32: borrowed where they are f32 on the CPU, otherwise a copy.

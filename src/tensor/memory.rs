@@ -8,6 +8,7 @@ use crate::cuda::{DeviceMemory, gpu};
 use crate::error::{Error, Kind, Result};
 use crate::tensor::Device;
 use std::alloc::{Layout, alloc_zeroed, dealloc};
+use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::ptr::NonNull;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -44,18 +45,23 @@ struct Pool<B> {
 
 static CPU: Mutex<Pool<Block>> = Mutex::new(Pool::EMPTY);
 static CUDA: Mutex<BTreeMap<usize, Pool<DeviceMemory>>> = Mutex::new(BTreeMap::new());
-static META: Mutex<MemoryStats> = Mutex::new(MemoryStats::ZERO);
+
+thread_local! {
+    /// What has no bytes is counted thread by thread: a plan is made on one, and others beside it.
+    static META: Cell<MemoryStats> = const { Cell::new(MemoryStats::ZERO) };
+}
 
 /// Every change under these locks is a few integer updates, so a poisoned lock is still sound.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// Of the process; for the meta device, of this thread.
 pub fn memory_stats(device: Device) -> MemoryStats {
     match device {
         Device::Cpu => lock(&CPU).stats,
         Device::Cuda(n) => lock(&CUDA).get(&n).map_or(MemoryStats::ZERO, |pool| pool.stats),
-        Device::Meta => *lock(&META),
+        Device::Meta => META.get(),
     }
 }
 
@@ -65,8 +71,8 @@ pub fn reset_peak(device: Device) {
         Device::Cpu => lock(&CPU).reset_peak(),
         Device::Cuda(n) => lock(&CUDA).entry(n).or_insert(Pool::EMPTY).reset_peak(),
         Device::Meta => {
-            let mut stats = lock(&META);
-            stats.peak = stats.current;
+            let current = META.get().current;
+            META.set(MemoryStats { current, peak: current });
         }
     }
 }
@@ -98,7 +104,9 @@ impl Allocation {
                 Ok(Allocation::Cuda(memory))
             }
             Device::Meta => {
-                lock(&META).grow(rounded);
+                let mut stats = META.get();
+                stats.grow(rounded);
+                META.set(stats);
                 Ok(Allocation::Meta(rounded))
             }
         }
@@ -114,7 +122,11 @@ impl Drop for Allocation {
                     pool.put(memory.take());
                 }
             }
-            Allocation::Meta(bytes) => lock(&META).current -= *bytes,
+            // A thread that ends, or another one's tensor: nobody asks any more.
+            Allocation::Meta(bytes) => drop(META.try_with(|stats| {
+                let MemoryStats { current, peak } = stats.get();
+                stats.set(MemoryStats { current: current.saturating_sub(*bytes), peak });
+            })),
         }
     }
 }
@@ -217,8 +229,12 @@ impl<B: Counted> Pool<B> {
 
 /// Bytes from the system: aligned to [`ALIGNMENT`], zero when new, freed when dropped.
 pub(super) struct Block {
+    /// Where the system's bytes begin, [`ALIGNMENT`] more than are used.
+    all: NonNull<u8>,
     start: NonNull<u8>,
     bytes: usize,
+    /// Nobody has had them to write.
+    is_new: bool,
 }
 
 // SAFETY: a block owns its memory alone, as a Vec<u8> does; sharing it gives only `&[u8]`.
@@ -228,17 +244,23 @@ unsafe impl Sync for Block {}
 
 impl Block {
     fn new(bytes: usize) -> Option<Self> {
-        let layout = Layout::from_size_align(bytes, ALIGNMENT).ok()?;
-        // SAFETY: the layout is not empty, since `rounded` gives at least ALIGNMENT bytes.
+        // SAFETY: the layout is not empty.
         // Zeroed, because reading memory that was never written is undefined; for large blocks the
-        // system's pages are zero already and this costs nothing.
-        let start = NonNull::new(unsafe { alloc_zeroed(layout) })?;
-        Some(Block { start, bytes })
+        // system's pages are zero already and this costs nothing. That holds for the system's own
+        // alignment only: for a larger one the standard library would write the zeros.
+        let all = NonNull::new(unsafe { alloc_zeroed(Self::layout(bytes)?) })?;
+        let start = all.map_addr(|at| at.saturating_add(ALIGNMENT - at.get() % ALIGNMENT));
+        Some(Block { all, start, bytes, is_new: true })
+    }
+
+    fn layout(bytes: usize) -> Option<Layout> {
+        Layout::from_size_align(bytes.checked_add(ALIGNMENT)?, 1).ok()
     }
 
     /// The block, leaving none here.
     fn take(&mut self) -> Self {
-        std::mem::replace(self, Block { start: NonNull::dangling(), bytes: 0 })
+        let nowhere = NonNull::dangling();
+        std::mem::replace(self, Block { all: nowhere, start: nowhere, bytes: 0, is_new: false })
     }
 
     pub(super) fn bytes(&self) -> &[u8] {
@@ -246,7 +268,16 @@ impl Block {
         unsafe { std::slice::from_raw_parts(self.start.as_ptr(), self.bytes) }
     }
 
+    /// Makes the first `len` bytes zero. Those of a new block are, and writing them would only make the
+    /// system find pages for them.
+    pub(super) fn zero(&mut self, len: usize) {
+        if !self.is_new {
+            self.bytes_mut()[..len].fill(0);
+        }
+    }
+
     pub(super) fn bytes_mut(&mut self) -> &mut [u8] {
+        self.is_new = false;
         // SAFETY: as in `bytes`, and `&mut self` makes this the only access.
         unsafe { std::slice::from_raw_parts_mut(self.start.as_ptr(), self.bytes) }
     }
@@ -255,12 +286,9 @@ impl Block {
 impl Drop for Block {
     fn drop(&mut self) {
         if self.bytes > 0 {
-            // SAFETY: `start` came from `alloc_zeroed` with exactly this layout, which was valid.
-            unsafe {
-                dealloc(
-                    self.start.as_ptr(),
-                    Layout::from_size_align_unchecked(self.bytes, ALIGNMENT),
-                );
+            if let Some(layout) = Self::layout(self.bytes) {
+                // SAFETY: `all` came from `alloc_zeroed` with exactly this layout.
+                unsafe { dealloc(self.all.as_ptr(), layout) };
             }
         }
     }

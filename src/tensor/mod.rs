@@ -122,13 +122,13 @@ impl Tensor {
         self.buffer.read_range(self.offset, self.numel())
     }
 
-    /// A copy of the elements as they are stored, little-endian.
-    pub fn to_bytes(&self) -> Result<Vec<u8>> {
+    /// The elements as they are stored, little-endian, where they are CPU memory.
+    pub fn bytes(&self) -> Result<&[u8]> {
         Ok(match self.dtype() {
-            DType::F32 => bytemuck::cast_slice(&self.to_vec::<f32>()?).to_vec(),
-            DType::F16 => bytemuck::cast_slice(&self.to_vec::<f16>()?).to_vec(),
-            DType::BF16 => bytemuck::cast_slice(&self.to_vec::<bf16>()?).to_vec(),
-            DType::U32 => bytemuck::cast_slice(&self.to_vec::<u32>()?).to_vec(),
+            DType::F32 => bytemuck::cast_slice(self.slice::<f32>()?),
+            DType::F16 => bytemuck::cast_slice(self.slice::<f16>()?),
+            DType::BF16 => bytemuck::cast_slice(self.slice::<bf16>()?),
+            DType::U32 => bytemuck::cast_slice(self.slice::<u32>()?),
         })
     }
 

@@ -18,7 +18,7 @@ pub const IGNORE: u32 = u32::MAX;
 
 /// The most tokens of a batch: far more than fit the memory of any machine as activations, and few
 /// enough for the host arrays to be made before that is found out.
-const MOST_PLACES: usize = 1 << 28;
+pub(crate) const MOST_PLACES: usize = 1 << 28;
 
 /// Host arrays of shape `[rows, time]`, row-major.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -5,7 +5,9 @@
 pub mod batches;
 pub mod clean;
 pub mod documents;
+pub mod fertility;
 pub mod ngram;
+pub mod sources;
 pub mod split;
 pub mod statistics;
 pub mod tokenizer;
@@ -14,9 +16,11 @@ pub mod verse;
 
 pub use batches::{Batch, Batcher, IGNORE};
 pub use clean::{Cleaned, Cleaning, CleaningReport, clean};
-pub use documents::{Document, embedded, read_documents};
+pub use documents::{Document, Origin, embedded};
+pub use fertility::Fertility;
 pub use ngram::KneserNey;
+pub use sources::Source;
 pub use split::{LeakReport, Split, SplitBy, SplitOptions, hold_out, split};
 pub use statistics::Statistics;
-pub use tokenizer::Tokenizer;
+pub use tokenizer::{Special, Tokenizer};
 pub use tokens::Tokens;

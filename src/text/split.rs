@@ -4,9 +4,9 @@ use std::collections::{BTreeMap, HashSet};
 
 use serde::Serialize;
 
-use super::Document;
 use super::clean::NEAR;
 use super::clean::duplicates::{self, Groups};
+use super::{Document, Origin};
 use crate::random::Rng;
 use crate::{Error, Result};
 
@@ -27,27 +27,24 @@ pub enum SplitBy {
 }
 
 #[derive(Clone, Debug)]
-pub struct SplitOptions<'a> {
+pub struct SplitOptions {
     /// Of the characters, in 0..1.
     pub validation_share: f64,
     pub seed: u64,
     pub by: SplitBy,
-    /// For each document what it is a piece of, as [`super::Cleaned::origins`] says: pieces of one
-    /// are not parted. Empty where every document is whole.
-    pub origins: &'a [usize],
 }
 
 /// Puts about `validation_share` (of the characters, in 0..1) of the documents aside, by document:
 /// [`SplitOptions::split`].
 pub fn split(documents: Vec<Document>, validation_share: f64, seed: u64) -> Result<Split> {
     let by = SplitBy::Document;
-    SplitOptions { validation_share, seed, by, origins: &[] }.split(documents)
+    SplitOptions { validation_share, seed, by }.split(documents)
 }
 
-impl SplitOptions<'_> {
+impl SplitOptions {
     /// Documents whose words are the same, whatever their case, spaces and punctuation, go to the
-    /// same side, and so do near-duplicates (a resemblance of [`NEAR`], and chains of them). Which
-    /// side depends on the seed and on the words (by author: on the name), not on the order of the
+    /// same side, and so do near-duplicates (a resemblance of [`NEAR`], and chains of them) and the
+    /// pieces into which one document was split, which have its origin. Which side depends on the seed and on the words (by author: on the name), not on the order of the
     /// documents, and of others only so far as the share must be met. Each side gets at least one.
     ///
     /// Usage error: a share outside 0..1. Bad data: nothing that can be parted.
@@ -108,7 +105,11 @@ impl SplitOptions<'_> {
         let hashes: Vec<u64> = documents.iter().map(hash).collect();
         let mut groups = near_groups(documents);
         groups.join_equal(hashes.iter().copied().enumerate());
-        groups.join_equal(self.origins.iter().copied().enumerate());
+        let origin = |(i, document): (usize, &Document)| {
+            let Origin { source, file, row } = &document.origin;
+            (*row > 0).then(|| (i, (*source, file.clone(), *row)))
+        };
+        groups.join_equal(documents.iter().enumerate().filter_map(origin));
         let mut smallest = hashes.clone();
         for (document, &hash) in hashes.iter().enumerate() {
             let first = groups.first(document);
@@ -230,7 +231,7 @@ mod tests {
     use crate::random::philox;
 
     fn document(text: impl Into<String>) -> Document {
-        Document { author: String::new(), title: String::new(), text: text.into() }
+        Document { text: text.into(), ..Document::default() }
     }
 
     fn documents(count: u32) -> Vec<Document> {
@@ -339,11 +340,8 @@ mod tests {
         let word = |i| format!("p{}", philox(2, [text, i, 0, 0])[0] % 5000);
         let mut words: Vec<String> = (0..60).map(word).collect();
         words[0] = format!("version{version}");
-        Document {
-            author: format!("Autora {}", text % 10),
-            title: String::new(),
-            text: words.join(" "),
-        }
+        let author = format!("Autora {}", text % 10);
+        Document { author, text: words.join(" "), ..Document::default() }
     }
 
     #[test]
@@ -365,8 +363,7 @@ mod tests {
     #[test]
     fn an_author_stays_on_one_side() {
         let all: Vec<Document> = (0..60).map(|i| version(i, 0)).collect();
-        let options =
-            |seed| SplitOptions { validation_share: 0.3, seed, by: SplitBy::Author, origins: &[] };
+        let options = |seed| SplitOptions { validation_share: 0.3, seed, by: SplitBy::Author };
         let authors = |side: &[Document]| -> HashSet<String> {
             side.iter().map(|document| document.author.clone()).collect()
         };
@@ -382,19 +379,15 @@ mod tests {
 
     #[test]
     fn pieces_of_one_document_stay_together() {
-        let all: Vec<Document> = (0..80).map(|i| version(i, 0)).collect();
-        let origins: Vec<usize> = (0..80).map(|i| i / 4).collect();
-        let options = SplitOptions {
-            validation_share: 0.2,
-            seed: 1,
-            by: SplitBy::Document,
-            origins: &origins,
+        let piece = |i| Document {
+            origin: Origin { source: 0, file: "a.txt".into(), row: 1 + u64::from(i) / 4 },
+            ..version(i, 0)
         };
-        let sides = options.split(all.clone()).unwrap();
-        let origin =
-            |document: &Document| all.iter().position(|other| other == document).unwrap() / 4;
-        let of = |side: &[Document]| side.iter().map(origin).collect::<HashSet<usize>>();
-        assert!(of(&sides.train).is_disjoint(&of(&sides.validation)));
+        let sides = split((0..80).map(piece).collect(), 0.2, 1).unwrap();
+        let rows = |side: &[Document]| -> HashSet<u64> {
+            side.iter().map(|document| document.origin.row).collect()
+        };
+        assert!(rows(&sides.train).is_disjoint(&rows(&sides.validation)));
         assert_eq!(sides.validation.len(), 16);
     }
 

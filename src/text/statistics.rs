@@ -297,11 +297,7 @@ mod tests {
     use super::*;
 
     fn documents(texts: &[&str]) -> Vec<Document> {
-        let document = |text: &&str| Document {
-            author: String::new(),
-            title: String::new(),
-            text: text.to_string(),
-        };
+        let document = |text: &&str| Document { text: text.to_string(), ..Document::default() };
         texts.iter().map(document).collect()
     }
 

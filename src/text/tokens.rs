@@ -7,12 +7,12 @@ use std::fs::File;
 use std::ops::Range;
 use std::path::Path;
 
-use memmap2::Mmap;
 use rayon::prelude::*;
 use sha2::{Digest, Sha256};
 
 use crate::error::{Error, Result};
-use crate::formats::{atomic, mapped};
+use crate::formats::atomic;
+use crate::formats::mapped::{self, Mapped};
 use crate::text::Tokenizer;
 
 /// Tokenised documents, and the counts of their text that the ids no longer tell.
@@ -30,7 +30,7 @@ enum Ids {
     Here(Vec<u32>),
     /// At the beginning of a file, this many bytes each.
     Mapped {
-        file: Mmap,
+        file: Mapped,
         width: usize,
     },
 }
@@ -38,7 +38,7 @@ enum Ids {
 impl Tokens {
     /// Encodes whole texts, on all threads.
     pub fn new<S: AsRef<str> + Sync>(tokenizer: &Tokenizer, texts: &[S]) -> Result<Self> {
-        let mut tokens = Self::from_ids(&tokenizer.encode_batch(texts)?, tokenizer.eos());
+        let mut tokens = Self::from_ids(&tokenizer.encode_batch(texts)?, tokenizer.eos()?);
         tokens.chars = texts.par_iter().map(|text| text.as_ref().chars().count()).sum();
         tokens.bytes = texts.iter().map(|text| text.as_ref().len()).sum();
         Ok(tokens)
@@ -240,7 +240,7 @@ fn write(
             for ids in encoded? {
                 starts.extend((footer.ids as u64).to_le_bytes());
                 footer.ids += 1 + ids.len();
-                put_ids(file, width, &[tokenizer.eos()])?;
+                put_ids(file, width, &[tokenizer.eos()?])?;
                 put_ids(file, width, &ids)?;
             }
             footer.documents += chunk.len();
@@ -251,7 +251,7 @@ fn write(
             chunk = next?;
         }
         starts.extend((footer.ids as u64).to_le_bytes());
-        put_ids(file, width, &[tokenizer.eos()])?;
+        put_ids(file, width, &[tokenizer.eos()?])?;
         footer.ids += 1;
         let padding = footer.ids_bytes().map_or(0, |bytes| bytes - footer.ids * width);
         file.put(&[0; 8][..padding])?;

@@ -41,7 +41,7 @@ impl Data {
         let ids = tokenizer.encode_batch(&train)?;
         let baseline = KneserNey::train(&train, BASELINE_ORDER)?;
         Ok(Data {
-            train: Batcher::new(&ids, tokenizer.eos(), options.time, options.rows, options.seed)?,
+            train: Batcher::new(&ids, tokenizer.eos()?, options.time, options.rows, options.seed)?,
             train_documents: train.len(),
             train_chars: train.iter().map(|text| text.chars().count()).sum(),
             baseline_bits_per_char: baseline.bits_per_char(&texts(&parts.validation)),

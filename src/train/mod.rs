@@ -1,7 +1,8 @@
-//! Training: data, schedule, steps, and the run that ties them together.
+//! Training: data, schedule, steps, what they take of memory, and the run that ties them together.
 
 mod data;
 mod loss_scale;
+pub mod plan;
 mod recipe;
 mod run;
 mod samples;

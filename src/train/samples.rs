@@ -21,10 +21,10 @@ pub fn write_texts(
         max_new_tokens,
         sampler: Sampler::new(0.8, 0, 0.95)?.below(tokenizer.vocab_size()),
         seed,
-        eos: Some(tokenizer.eos()),
+        eos: Some(tokenizer.eos()?),
         num_return_sequences: count,
     };
-    let beginning = vec![tokenizer.eos()];
+    let beginning = vec![tokenizer.eos()?];
     let texts = generate(model, params, &[beginning], &settings, &mut |_, _| Ok(()))?;
     texts.iter().map(|text| tokenizer.decode(text.text_ids())).collect()
 }

@@ -86,16 +86,36 @@ impl Trainer {
     /// decided on the device. Fails with [`Kind::Diverged`], changing nothing, when the loss or, at the
     /// smallest scale, a gradient is not finite.
     pub fn step(&mut self, batch: &Batch) -> Result<Step> {
+        let Launched { input, dropout, loss, norm, learning_rate, loss_scale } =
+            self.launch(batch)?;
+        let step = self.step + 1;
+        // Only now does the host wait for the device.
+        let (loss, grad_norm) = (loss.item()?, norm.item()? / loss_scale);
+        if !loss.is_finite() {
+            let first = first_not_finite(&*self.model, &self.params, &input, dropout)?;
+            return Err(diverged(step, "a finite loss", format!("{loss}, {first}")));
+        }
+        let skipped = !grad_norm.is_finite();
+        if !skipped {
+            self.scale.succeeded();
+            self.step = step;
+        } else if !self.scale.overflowed() {
+            return Err(diverged(step, "finite gradients", grad_norm.to_string()));
+        }
+        Ok(Step { step, loss, grad_norm, learning_rate, loss_scale, skipped })
+    }
+
+    /// All that the device does of a step. Reads nothing back, so that it can be done on the meta
+    /// device too, where there are no numbers.
+    pub(super) fn launch(&mut self, batch: &Batch) -> Result<Launched> {
         let step = self.step + 1;
         self.attempt += 1;
         let device = self.params.device();
         let (input, targets) = Input::from_batch(batch, device)?;
-        let row = self.model.vocab_size() * size_of::<f32>();
-        let options = CrossEntropy { targets: batch.targets(), chunk: (LOGITS_BYTES / row).max(1) };
-        let rng = Rng { attempt: self.attempt, ..self.rng };
-        let mut pass = Pass { dropout: Some(rng), ..Pass::new(&self.params) };
+        let dropout = Rng { attempt: self.attempt, ..self.rng };
+        let mut pass = Pass { dropout: Some(dropout), ..Pass::new(&self.params) };
         let hidden = self.model.hidden(&input, &mut pass)?;
-        let loss = self.model.loss(&hidden, &targets, options, &mut pass)?;
+        let loss = self.model.loss(&hidden, &targets, self.cross_entropy(batch), &mut pass)?;
         drop(hidden);
         let value = loss.detach();
         let loss_scale = self.scale.factor();
@@ -109,21 +129,24 @@ impl Trainer {
         let max_grad_norm = self.max_grad_norm;
         let state = StepState { step, learning_rate, max_grad_norm, loss_scale };
         self.rule.step(&mut self.params, &self.grads, &mut self.moments, &norm, state)?;
-        // Only now does the host wait for the device.
-        let (loss, grad_norm) = (value.item()?, norm.item()? / loss_scale);
-        if !loss.is_finite() {
-            let first = first_not_finite(&*self.model, &self.params, &input, rng)?;
-            return Err(diverged(step, "a finite loss", format!("{loss}, {first}")));
-        }
-        let skipped = !grad_norm.is_finite();
-        if !skipped {
-            self.scale.succeeded();
-            self.step = step;
-        } else if !self.scale.overflowed() {
-            return Err(diverged(step, "finite gradients", grad_norm.to_string()));
-        }
-        Ok(Step { step, loss, grad_norm, learning_rate, loss_scale, skipped })
+        Ok(Launched { input, dropout, loss: value, norm, learning_rate, loss_scale })
     }
+
+    /// How the loss of `batch` is taken: as many rows of logits at once as their bytes allow.
+    pub(super) fn cross_entropy(&self, batch: &Batch) -> CrossEntropy {
+        let row = self.model.vocab_size() * size_of::<f32>();
+        CrossEntropy { targets: batch.targets(), chunk: (LOGITS_BYTES / row).max(1) }
+    }
+}
+
+/// A step whose numbers nobody has read yet.
+pub(super) struct Launched {
+    input: Input,
+    dropout: Rng,
+    loss: Tensor,
+    norm: Tensor,
+    learning_rate: f32,
+    loss_scale: f32,
 }
 
 /// Where in the model the numbers that are not finite begin, found by going through it once more.

@@ -8,6 +8,7 @@ import torch
 import fused_ops
 import plain_ops
 import tiny_models
+import tokenizer_files
 import torch_files
 
 OPERATIONS = {
@@ -28,18 +29,21 @@ OPERATIONS = {
 }
 # `torch_files` takes its weights from a model's.
 FILES = "torch"
+TOKENIZERS = "tokenizers"
 
 
 def main() -> None:
     here = Path(__file__).parent
     # One thread: the order of summation, and with it the bytes, depends on nothing but the code.
     torch.set_num_threads(1)
-    known = [*OPERATIONS, *tiny_models.CONFIGS, FILES]
+    known = [*OPERATIONS, *tiny_models.CONFIGS, FILES, TOKENIZERS]
     for name in sys.argv[1:] or known:
         if name in tiny_models.CONFIGS:
             tiny_models.make(name, here / name)
         elif name == FILES:
             torch_files.make(here / FILES)
+        elif name == TOKENIZERS:
+            tokenizer_files.make(here / TOKENIZERS)
         elif name in OPERATIONS:
             for family in OPERATIONS[name]():
                 family.save(here)

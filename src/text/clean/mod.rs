@@ -115,10 +115,8 @@ impl Cleaning {
 /// What cleaning leaves.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Cleaned {
+    /// The pieces of one document have its origin, by which a split keeps them together.
     pub documents: Vec<Document>,
-    /// For each of these, the number of the document that it was or is a piece of: pieces of one
-    /// document belong on the same side of a split.
-    pub origins: Vec<usize>,
     pub report: CleaningReport,
 }
 
@@ -130,10 +128,8 @@ pub struct Cleaned {
 pub fn clean(documents: Vec<Document>, options: &Cleaning) -> Result<Cleaned> {
     options.check()?;
     let documents_in = documents.len();
-    let mut work = Work {
-        documents: documents.into_iter().enumerate().collect(),
-        report: CleaningReport { documents_in, ..CleaningReport::default() },
-    };
+    let mut work =
+        Work { documents, report: CleaningReport { documents_in, ..CleaningReport::default() } };
     work.report.characters_in = work.characters();
     type Mend = fn(&str) -> Cow<'_, str>;
     let mends: [(bool, Step, Mend); 5] = [
@@ -196,22 +192,21 @@ impl Fate {
     }
 }
 
-/// Documents with their origins, and the account so far.
+/// The documents and the account so far.
 struct Work {
-    documents: Vec<(usize, Document)>,
+    documents: Vec<Document>,
     report: CleaningReport,
 }
 
 impl Work {
     fn characters(&self) -> usize {
-        self.documents.iter().map(|(_, document)| document.text.chars().count()).sum()
+        self.documents.iter().map(|document| document.text.chars().count()).sum()
     }
 
     fn finish(mut self) -> Result<Cleaned> {
         self.report.documents_out = self.documents.len();
         self.report.characters_out = self.characters();
-        let (origins, documents): (Vec<_>, Vec<_>) = self.documents.into_iter().unzip();
-        if documents.is_empty() {
+        if self.documents.is_empty() {
             let most = self.report.steps.iter().max_by_key(|step| step.documents_removed);
             let by = most.map_or(String::new(), |step| {
                 format!(
@@ -227,12 +222,12 @@ impl Work {
                 format!("none{by}"),
             ));
         }
-        Ok(Cleaned { documents, origins, report: self.report })
+        Ok(Cleaned { documents: self.documents, report: self.report })
     }
 
     /// Rewrites texts, authors and titles.
     fn mend(&mut self, step: Step, mend: fn(&str) -> Cow<'_, str>) {
-        self.documents.par_iter_mut().for_each(|(_, document)| {
+        self.documents.par_iter_mut().for_each(|document| {
             for field in [&mut document.author, &mut document.title] {
                 if let Cow::Owned(mended) = mend(field) {
                     *field = mended;
@@ -247,13 +242,13 @@ impl Work {
     }
 
     fn each(&mut self, step: Step, fate: impl Fn(&str) -> Fate + Sync) {
-        let fates = self.documents.par_iter().map(|(_, document)| fate(&document.text)).collect();
+        let fates = self.documents.par_iter().map(|document| fate(&document.text)).collect();
         self.apply(step, fates);
     }
 
     fn keep_first(&mut self, step: Step, group: impl FnOnce(&[&str]) -> duplicates::Groups) {
         let texts: Vec<&str> =
-            self.documents.iter().map(|(_, document)| document.text.as_str()).collect();
+            self.documents.iter().map(|document| document.text.as_str()).collect();
         let groups = group(&texts);
         let fate = |number| Fate::kept_if(groups.first(number) == number);
         self.apply(step, (0..self.documents.len()).map(fate).collect());
@@ -262,7 +257,7 @@ impl Work {
     fn keep_speaker(&mut self, name: &str) -> Result<()> {
         let mut speakers = BTreeMap::new();
         let mut fates = Vec::with_capacity(self.documents.len());
-        for (_, Document { text, .. }) in &self.documents {
+        for Document { text, .. } in &self.documents {
             let reduced = keep_speaker(text, name, &mut speakers);
             self.report.interventions_kept += reduced.kept;
             self.report.interventions_dropped += reduced.dropped;
@@ -278,7 +273,7 @@ impl Work {
 
     fn split_sentences(&mut self, max_chars: usize) {
         let mut cut = 0;
-        let fate = |(_, document): &(usize, Document)| {
+        let fate = |document: &Document| {
             let pieces = split_sentences(&document.text, max_chars);
             cut += pieces.cut;
             let texts = pieces.pieces.into_iter().map(str::trim_end);
@@ -299,11 +294,10 @@ impl Work {
     fn apply(&mut self, step: Step, fates: Vec<Fate>) {
         let mut account = StepReport::of(step);
         let mut documents = Vec::with_capacity(self.documents.len());
-        for ((origin, document), fate) in std::mem::take(&mut self.documents).into_iter().zip(fates)
-        {
+        for (document, fate) in std::mem::take(&mut self.documents).into_iter().zip(fates) {
             let texts = match fate {
                 Fate::Stays => {
-                    documents.push((origin, document));
+                    documents.push(document);
                     continue;
                 }
                 Fate::Goes => {
@@ -320,7 +314,7 @@ impl Work {
             let after: usize = texts.iter().map(|text| text.chars().count()).sum();
             account.characters_removed += before.saturating_sub(after);
             account.characters_added += after.saturating_sub(before);
-            let piece = |text| (origin, Document { text, ..document.clone() });
+            let piece = |text| Document { text, ..document.clone() };
             documents.extend(texts.into_iter().map(piece));
         }
         self.documents = documents;

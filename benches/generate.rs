@@ -15,7 +15,7 @@ const PROMPT: usize = 32;
 const NEW: usize = 128;
 
 fn decoding(criterion: &mut Criterion) {
-    let model = preset("gpt2", VOCAB).and_then(|options| Gpt2::new(options, None)).expect("GPT-2");
+    let model = Gpt2::new(preset("gpt2", VOCAB).expect("GPT-2"), None).expect("a model");
     let layout = model.layout().expect("a layout").frozen();
     let mut params = layout.build(DType::F32, Device::Cpu).expect("memory for GPT-2");
     model.initialise(&mut params, 0).expect("weights");

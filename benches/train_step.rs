@@ -29,7 +29,7 @@ fn batch(rows: usize, time: usize) -> Batch {
 }
 
 fn trainer() -> Result<Trainer> {
-    let mut sizes = preset("gpt2", VOCABULARY)?;
+    let mut sizes = preset("gpt2", VOCABULARY).expect("GPT-2");
     sizes.dropout = DropoutShares::default();
     let model = Gpt2::new(sizes, None)?;
     let mut params = model.layout()?.build(DType::F32, Device::Cpu)?;

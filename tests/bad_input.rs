@@ -240,7 +240,7 @@ fn configs_that_cannot_be_are_refused() {
         "\"gpt2\"",
         "\"gpt9\"",
         BAD_DATA,
-        &[file, "model_type: expected gpt2, gpt_neo or bloom, found \"gpt9\""],
+        &[file, "model_type: expected gpt2, gpt_neo, bloom or char_lstm, found \"gpt9\""],
     );
     config_refused("\"model_type\"", "\"type\"", BAD_DATA, &[file, "`model_type`"]);
     config_refused("{", "", BAD_DATA, &[file, "a JSON object"]);
@@ -280,10 +280,38 @@ fn configs_that_cannot_be_are_refused() {
     );
 }
 
+/// What a repository may have in place of what copla needs.
+#[test]
+fn what_cannot_be_read_is_named_with_its_remedy() {
+    let pointer = "version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 548118077\n";
+    let generate = "generate --model m --prompt a";
+    for name in ["model.safetensors", "pytorch_model.bin", "tokenizer.json", "config.json"] {
+        let home = home();
+        let home = home.path();
+        if name == "pytorch_model.bin" {
+            std::fs::remove_file(home.join("m/model.safetensors")).unwrap();
+        }
+        write(home, &format!("m/{name}"), pointer);
+        refused(home, generate, BAD_DATA, &[name, "a Git LFS pointer", "git lfs pull"]);
+    }
+    for name in ["flax_model.msgpack", "tf_model.h5"] {
+        let home = home();
+        let home = home.path();
+        std::fs::rename(home.join("m/model.safetensors"), home.join("m").join(name)).unwrap();
+        refused(home, generate, BAD_DATA, &["only", name, "save_pretrained"]);
+    }
+    let home = home();
+    let long = format!("generate --model m --prompt {}", "ñ".repeat(40));
+    refused(home.path(), &long, USAGE, &["prompt", "1 to 24 tokens, the model's context"]);
+}
+
 #[test]
 fn sizes_beyond_the_memory_are_refused() {
-    // More than 2^47 bytes, which no process can have, and more than 2^64, which no number counts.
-    for n in ["10000000000000", "1000000000000000000", "18446744073709551615"] {
+    // The file has not so many, so that no memory is asked for them.
+    let to = "\"vocab_size\": 10000000000000";
+    config_refused("\"vocab_size\": 270", to, BAD_DATA, &["weight", "shape [10000000000000, 16]"]);
+    // More than 2^64 bytes, which no number counts.
+    for n in ["1000000000000000000", "18446744073709551615"] {
         let to = format!("\"vocab_size\": {n}");
         config_refused("\"vocab_size\": 270", &to, OUT_OF_MEMORY, &["expected"]);
         let to = format!("\"n_positions\": {n}");

@@ -224,7 +224,7 @@ fn what_cannot_be_converted_is_refused() {
     refused(home, &["m", "--output", "notes"], USAGE, &["other files and no config.json"]);
     refused(home, &["m", "--output", "new", "--dtype", "f64"], USAGE, &["f32, f16 or bf16"]);
     refused(home, &["m"], USAGE, &["--output"]);
-    refused(home, &["nowhere", "--output", "new"], BAD_DATA, &["nowhere"]);
+    refused(home, &["./nowhere", "--output", "new"], BAD_DATA, &["nowhere"]);
     refused(home, &["notes", "--output", "new"], BAD_DATA, &["notes", "no such file"]);
     // A model below the directory that would be replaced.
     fs::create_dir_all(home.join("run/checkpoint-5")).unwrap();

@@ -263,7 +263,7 @@ fn what_is_no_model_is_refused() {
         assert_eq!(line.lines().count(), 1, "{arguments:?}: {line}");
         assert!(line.contains(words) && output.stdout.is_empty(), "{arguments:?}: {line}");
     };
-    refused(&["nowhere"], 5, "nowhere");
+    refused(&["./nowhere"], 5, "./nowhere");
     refused(&["."], 5, "config.json");
     refused(&[], 2, "copla train");
     refused(&["a", "b"], 2, "'b'");

@@ -5,6 +5,7 @@ use copla::cuda::emulator::{self, Checks};
 use copla::formats::safetensors::Weights;
 use copla::generate::{Settings, generate};
 use copla::inspect::{Depth, inspect};
+use copla::models::char_lstm::{self, CharLstm};
 use copla::models::decoder::{DropoutShares, Options};
 use copla::models::gpt2::{Gpt2, preset};
 use copla::models::{Input, Model, Use, load};
@@ -12,7 +13,7 @@ use copla::nn::Pass;
 use copla::ops::adamw::AdamW;
 use copla::ops::sample::Sampler;
 use copla::tensor::{memory_stats, reset_peak};
-use copla::text::{Batcher, embedded};
+use copla::text::{Batcher, Streams, Tokens, embedded};
 use copla::train::{Decay, Schedule, Trainer};
 use copla::{DType, Device, Parameters, Tensor, no_grad};
 use golden::FAMILIES;
@@ -94,6 +95,35 @@ fn twenty_steps_are_those_of_the_cpu() {
     let (again, same) = train(DType::F32, device, 20);
     let bits = |values: &[f32]| values.iter().map(|x| x.to_bits()).collect::<Vec<_>>();
     assert_eq!((bits(&found), bits(&values)), (bits(&again), bits(&same)), "the same bits twice");
+}
+
+/// Documents of two batches or more, whose state is carried.
+#[test]
+fn an_lstm_trains_as_on_the_cpu() {
+    let Some((_one, device)) = cuda() else { return };
+    let documents: Vec<Vec<u32>> =
+        (0..8).map(|i| (0..40).map(|j| (i + 3 * j) % 31).collect()).collect();
+    let run = |dtype, device| {
+        let streams = Streams::new(Tokens::from_ids(&documents, 32), 11, 3, 2).unwrap();
+        let sizes = char_lstm::preset(33);
+        let options = char_lstm::Options { embedding: 7, hidden: 19, dropout: 0.1, ..sizes };
+        let model = CharLstm::new(options, Some(32)).unwrap();
+        let mut params = model.layout().unwrap().build(dtype, device).unwrap();
+        model.initialise(&mut params, 5).unwrap();
+        let schedule =
+            Schedule { peak: 1e-2, warmup_steps: 2, total_steps: 12, decay: Decay::Constant };
+        let rule = AdamW::default();
+        let mut trainer = Trainer::new(Box::new(model), params, rule, schedule, 1.0, 5).unwrap();
+        (0..12).map(|step| trainer.step(&streams.batch(step)).unwrap().loss).collect::<Vec<_>>()
+    };
+    for (dtype, bound) in [(DType::F32, 1e-4), (DType::F16, 1e-2), (DType::BF16, 5e-2)] {
+        let (expected, found) = (run(dtype, Device::Cpu), run(dtype, device));
+        for (step, (found, expected)) in found.iter().zip(&expected).enumerate() {
+            let difference = (found - expected).abs();
+            assert!(difference <= bound, "{dtype}, step {step}: {found} for {expected}");
+        }
+        assert!(found[11] < found[0] - 0.2, "it learns: {found:?}");
+    }
 }
 
 #[test]

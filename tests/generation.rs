@@ -7,6 +7,7 @@ use copla::nn::Pass;
 use copla::ops::sample::Sampler;
 use copla::{DType, Device, Kind, Parameters, Tensor, no_grad};
 use golden::FAMILIES;
+use std::path::Path;
 
 mod golden;
 
@@ -16,7 +17,11 @@ fn tiny(family: &str) -> (Box<dyn Model>, Parameters) {
 
 /// Ids that `transformers` was given or wrote: [rows, time].
 fn expected_ids(family: &str, key: &str) -> Vec<Vec<u32>> {
-    let bytes = std::fs::read(golden::dir(family).join("expected.safetensors")).unwrap();
+    ids_in(&golden::dir(family).join("expected.safetensors"), key)
+}
+
+fn ids_in(path: &Path, key: &str) -> Vec<Vec<u32>> {
+    let bytes = std::fs::read(path).unwrap();
     let file = safetensors::SafeTensors::deserialize(&bytes).unwrap();
     let ids = file.tensor(key).unwrap();
     let word = |b: &[u8]| u32::from_le_bytes(b.try_into().unwrap());
@@ -63,6 +68,16 @@ fn greedy_text_is_that_of_transformers() {
         let prompts: Vec<_> = rows.iter().map(|row| row[..7].to_vec()).collect();
         assert_eq!(ids_of(family, &prompts, &GREEDY), expected_ids(family, "greedy"), "{family}");
     }
+}
+
+/// Texts up to the end of the context that a wrong window or a scaled score would change, even where
+/// only the cache has it wrong.
+#[test]
+fn the_window_and_the_scale_hold_to_the_end() {
+    let path = golden::dir("gpt_neo").join("expected_greedy.safetensors");
+    let [prompts, expected] = ["prompts", "greedy"].map(|key| ids_in(&path, key));
+    let settings = Settings { max_new_tokens: expected[0].len(), ..GREEDY };
+    assert_eq!(ids_of("gpt_neo", &prompts, &settings), expected);
 }
 
 #[test]
@@ -187,7 +202,7 @@ fn a_text_ends_at_its_end_or_at_its_length() {
 #[test]
 fn the_context_is_the_limit() {
     let (model, params) = tiny("gpt2");
-    let context = model.context();
+    let context = model.context().unwrap();
     let settings = Settings { max_new_tokens: usize::MAX, ..GREEDY };
     let full: Vec<u32> = (0..context as u32).collect();
     let batch = [prompts()[0].clone(), full.clone(), full[..39].to_vec()];

@@ -141,6 +141,19 @@ fn logits_are_those_of_transformers(family: &str) {
     }
 }
 
+/// And with a head of its own, in every family.
+#[test]
+fn an_untied_head_is_that_of_transformers() {
+    for family in FAMILIES {
+        let dir = golden::dir(family).with_file_name("untied").join(family);
+        let (model, params) = load(&dir, Use::Inference, DType::F32, Device::Cpu).unwrap();
+        let expected = Weights::open(&dir.join("expected.safetensors")).unwrap();
+        let ids = expected.get("token_ids").unwrap().to_u32().unwrap();
+        let found = inspect(&*model, &params, &ids, Depth::Logits).unwrap();
+        assert_close(family, &found.logits, &expected.get("logits").unwrap());
+    }
+}
+
 #[test]
 fn the_loss_and_every_gradient_are_those_of_transformers() {
     FAMILIES.iter().for_each(|family| gradients_are_those_of_transformers(family));
@@ -209,7 +222,7 @@ fn ten_steps_are_those_of_torch(family: &str) {
         }
         let of_known = |x: &[f32]| known.iter().map(|&i| x[i]).collect::<Vec<_>>();
         assert_values_close(&name, &of_known(&found), &of_known(&reference));
-        let most = if name.ends_with("bias") { found.len() / 3 } else { found.len() / 500 };
+        let most = if name.ends_with("bias") { found.len() / 3 } else { found.len() / 300 };
         assert!(unknown.len() <= most, "{family}: {} of {name} are unknown", unknown.len());
     }
 }
@@ -258,16 +271,21 @@ fn an_inspection_is_what_transformers_shows(family: &str) {
     assert_eq!(found.predictions().unwrap()[6].0, greedy[0]);
     let surface = inspect(&*setup.model, &setup.params, row, Depth::Logits).unwrap();
     assert!(surface.sites.is_empty() && surface.loss.is_none() && surface.gradients.is_empty());
-    for (ids, words) in [
-        (&[][..], "1 to 40 tokens, found 0"),
-        (&[1; 41], "1 to 40 tokens, found 41"),
-        (&[96, 97], "one below the model's 97, found 97"),
+    for (ids, recurrent, words) in [
+        (&[][..], false, "1 to 40 tokens, found 0"),
+        (&[1; 41], false, "1 to 40 tokens, found 41"),
+        (&[], true, "1 or more tokens, found 0"),
+        (&[96, 97], setup.model.is_recurrent(), "one below the model's 97, found 97"),
     ] {
+        if recurrent != setup.model.is_recurrent() {
+            continue;
+        }
         let error = inspect(&*setup.model, &setup.params, ids, Depth::Sites).err().unwrap();
         assert!(error.to_string().ends_with(words), "{error}");
     }
     let single = inspect(&*setup.model, &setup.params, &[1], Depth::Gradients).err().unwrap();
-    assert!(single.to_string().ends_with("2 to 40 tokens, found 1"), "{single}");
+    let most = if setup.model.is_recurrent() { "or more tokens" } else { "to 40 tokens" };
+    assert!(single.to_string().ends_with(&format!("2 {most}, found 1")), "{single}");
 }
 
 /// A model large enough that its work is cut among threads.

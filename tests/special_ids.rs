@@ -249,12 +249,18 @@ fn an_id_that_no_token_has_is_written_as_nothing() {
     write(dir.path(), "two_files", "gpt2", true);
     let path = dir.path().join("vocab.json");
     let mut vocab = read(&path);
-    vocab.insert("Ġsol".into(), 400.into());
+    vocab.insert("Ġz".into(), 400.into());
+    let merges = dir.path().join("merges.txt");
+    std::fs::write(&merges, "Ġ z\n").unwrap();
     std::fs::write(&path, Value::Object(vocab).to_string()).unwrap();
     let tokenizer = Tokenizer::load(dir.path()).unwrap();
     assert_eq!(tokenizer.vocab_size(), 401);
-    assert_eq!(tokenizer.decode(&[399, 400, 350]).unwrap(), " sol");
+    assert_eq!(tokenizer.decode(&[399, 400, 350]).unwrap(), " z");
     assert_eq!(tokenizer.decode(&[401]).unwrap_err().kind(), Kind::BadData);
+    // Beyond a hole, an added token has the id that its file gives it.
+    edit(&dir.path().join("added_tokens.json"), json!({"<|talk|>": 405}));
+    let tokenizer = Tokenizer::load(dir.path()).unwrap();
+    assert_eq!(tokenizer.encode("<|talk|> z").unwrap(), [405, 400]);
 }
 
 fn copla(dir: &Path, arguments: &[&str]) -> Output {

@@ -7,6 +7,7 @@ use copla::models::{Use, load};
 use copla::{DType, Device, Kind};
 use safetensors::SafeTensors;
 use std::fs;
+use std::io::{Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
 const FORMS: [&str; 2] = ["zip.bin", "old.bin"];
@@ -61,6 +62,87 @@ fn both_forms_hold_what_was_saved_however_it_lay_in_its_storage() {
             assert!(said(line, name, dtype), "{line}");
         }
     }
+}
+
+/// What people save in the middle of training: a state dict under a key, beside what is none.
+#[test]
+fn a_training_checkpoint_gives_its_state_dict() {
+    for form in FORMS {
+        let file = fs::read(golden("torch/checkpoint").join(form)).unwrap();
+        let weights = open("pytorch_model.bin", &file).unwrap();
+        assert_eq!(weights.names().collect::<Vec<_>>(), ["bias", "weight"], "{form}");
+        let values = weights.get("weight").unwrap().to_f32().unwrap();
+        assert_eq!(values, [0.0, 1.0, 2.0, 3.0, 4.0, 5.0], "{form}");
+    }
+}
+
+#[test]
+fn a_damaged_record_is_refused_when_it_is_read() {
+    let file = fs::read(golden("torch/mixed/zip.bin")).unwrap();
+    let weights = open("pytorch_model.bin", &file).unwrap();
+    let half = weights.get("half").unwrap().bytes.into_owned();
+    let at = file.windows(half.len()).position(|bytes| bytes == half).unwrap();
+    let mut damaged = file.clone();
+    damaged[at + 7] ^= 1;
+    let weights = open("pytorch_model.bin", &damaged).unwrap();
+    for _ in 0..2 {
+        let line = weights.get("half").unwrap_err().to_string();
+        let words = ["pytorch_model.bin: record \"zip/data/", "CRC-32", "damaged"];
+        assert!(words.iter().all(|word| line.contains(word)), "{line}");
+    }
+    assert!(weights.get("brain").is_ok(), "the others are as they were");
+
+    // Where PyTorch was told to compute none, there is none to compare with.
+    let sum = damaged.windows(4).rposition(|bytes| bytes == b"PK\x01\x02").unwrap();
+    let mut without = damaged.clone();
+    let mut entry = sum;
+    while let Some(at) = without[..entry].windows(4).rposition(|bytes| bytes == b"PK\x01\x02") {
+        without[at + 16..at + 20].fill(0);
+        entry = at;
+    }
+    assert!(open("pytorch_model.bin", &without).unwrap().get("half").is_ok());
+}
+
+/// The places of a file are 64 bits wide: what PyTorch wrote behind 4 GiB of zeros, which are a hole here.
+#[test]
+fn weights_beyond_4_gib_are_found() {
+    let parts = fs::read(golden("torch/zip64.safetensors")).unwrap();
+    let (_, about) = SafeTensors::read_metadata(&parts).unwrap();
+    let zeros: u64 = about.metadata().as_ref().unwrap()["zeros_between"].parse().unwrap();
+    assert!(zeros > 1 << 32);
+    let parts = SafeTensors::deserialize(&parts).unwrap();
+    let [head, tail] = ["head", "tail"].map(|name| parts.tensor(name).unwrap().data());
+    let behind = [0.0f32, 1.0, 2.0, 3.0, 4.0, 5.0];
+
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("pytorch_model.bin");
+    with_a_hole(&path, head, zeros, tail);
+    let weights = Weights::open(dir.path()).unwrap();
+    assert_eq!(weights.get("w").unwrap().to_f32().unwrap(), behind);
+    assert!(weights.expect("big", &[(1 << 31) + 1000]).is_ok());
+    fs::remove_file(path).unwrap();
+
+    let header = format!(
+        r#"{{"big":{{"dtype":"F16","shape":[{}],"data_offsets":[0,{zeros}]}},"w":{{"dtype":"F32","shape":[6],"data_offsets":[{zeros},{}]}}}}"#,
+        zeros / 2,
+        zeros + 24
+    );
+    let head = [&(header.len() as u64).to_le_bytes()[..], header.as_bytes()].concat();
+    let tail: Vec<u8> = behind.iter().flat_map(|x| x.to_le_bytes()).collect();
+    with_a_hole(&dir.path().join("model.safetensors"), &head, zeros, &tail);
+    let weights = Weights::open(dir.path()).unwrap();
+    assert_eq!(weights.get("w").unwrap().to_f32().unwrap(), behind);
+    let mut end = [1.0; 4];
+    weights.get("big").unwrap().floats().unwrap()((1 << 31) + 996, &mut end);
+    assert_eq!(end, [0.0; 4]);
+}
+
+/// A file of two parts with zeros between them, which take no place on the disk.
+fn with_a_hole(path: &Path, head: &[u8], zeros: u64, tail: &[u8]) {
+    let mut file = fs::File::create(path).unwrap();
+    file.write_all(head).unwrap();
+    file.seek(SeekFrom::Current(zeros as i64)).unwrap();
+    file.write_all(tail).unwrap();
 }
 
 /// A directory of gpt2_tiny's config, for weights to be added.

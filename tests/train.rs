@@ -35,8 +35,14 @@ fn small(vocab: usize) -> Options {
 }
 
 fn train(steps: u64, threads: usize) -> (Vec<Step>, Vec<f32>) {
-    let options =
-        DataOptions { validation_share: 0.1, vocab_size: 300, time: 48, rows: 3, seed: 7 };
+    let options = DataOptions {
+        validation_share: 0.1,
+        vocab_size: Some(300),
+        time: 48,
+        rows: 3,
+        streams: false,
+        seed: 7,
+    };
     let data = Data::prepare(embedded().unwrap(), &options).unwrap();
     let model = Gpt2::new(small(300), Some(data.tokenizer.eos().unwrap())).unwrap();
     let mut params = model.layout().unwrap().build(DType::F32, Device::Cpu).unwrap();

@@ -1,6 +1,7 @@
 //! `copla convert`: a model in other files, perhaps in another dtype.
 
 use super::machine::float;
+use copla::formats::atomic;
 use copla::models::{Converted, convert};
 use copla::{DType, Result};
 use serde_json::json;
@@ -8,9 +9,8 @@ use std::path::PathBuf;
 
 #[derive(clap::Args)]
 pub struct Args {
-    /// Directory of the model, as `copla train` or `transformers` saves it
-    #[arg(value_name = "MODEL")]
-    model: PathBuf,
+    #[arg(value_name = "MODEL", help = super::model::HELP)]
+    model: String,
     /// Where the converted model goes; a model directory of that name is replaced
     #[arg(long, value_name = "DIR")]
     output: PathBuf,
@@ -23,6 +23,8 @@ pub struct Args {
 }
 
 pub fn run(args: Args) -> Result<()> {
+    // Before a model is downloaded in vain.
+    atomic::check_dir(&args.output)?;
     let dir = super::model::directory(Some(args.model))?;
     let Converted { stored, dtype, parameters, has_tokenizer, notes } =
         convert(&dir, &args.output, args.dtype)?;

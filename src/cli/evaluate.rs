@@ -9,7 +9,7 @@ use serde_json::json;
 
 #[derive(clap::Args)]
 pub struct Args {
-    #[arg(long, value_name = "MODEL", help = super::model::HELP)]
+    #[arg(long, value_name = "MODEL", help = super::model::help_with_default())]
     model: Option<String>,
     /// Documents, PATH[:column=C,take=1%,...]: CSV, JSON, Parquet or plain text, a directory or a pattern;
     /// may be given more than once
@@ -41,6 +41,7 @@ pub fn run(args: Args) -> Result<()> {
             "bits_per_byte": found.bits_per_byte(),
             "tokens": found.tokens,
             "chars": found.chars,
+            "unknown_tokens": found.unknown,
             "sources": report.sources,
         });
         return super::print(format_args!("{object}\n"));
@@ -55,6 +56,7 @@ pub fn run(args: Args) -> Result<()> {
         .row(["bits_per_char".to_string(), number(found.bits_per_char())])
         .row(["bits_per_byte".to_string(), number(found.bits_per_byte())])
         .row(["tokens".to_string(), found.tokens.to_string()])
-        .row(["chars".to_string(), found.chars.to_string()]);
+        .row(["chars".to_string(), found.chars.to_string()])
+        .row(["unknown_tokens".to_string(), found.unknown.to_string()]);
     super::print(table)
 }

@@ -3,7 +3,7 @@
 use super::machine::Machine;
 use super::{model, note, print};
 use copla::Result;
-use copla::generate::{Generated, Settings, TextStream, check_prompt, generate};
+use copla::generate::{Generated, Settings, TextStream, check_prompt, generate, room};
 use copla::models::{Pretrained, Use};
 use copla::ops::sample::Sampler;
 use copla::text::{Special, Tokenizer};
@@ -11,7 +11,7 @@ use serde_json::json;
 
 #[derive(clap::Args)]
 pub struct Args {
-    #[arg(long, value_name = "MODEL", help = model::HELP)]
+    #[arg(long, value_name = "MODEL", help = model::help_with_default())]
     model: Option<String>,
     /// Text to continue; the empty text begins a new one. A special token such as <|endoftext|> is read as
     /// that token
@@ -64,18 +64,14 @@ pub fn run(args: Args) -> Result<()> {
     settings.eos = tokenizer.special(Special::Eos).filter(|_| !args.ignore_eos);
     let prompt = tokenizer.encode_prompt(&args.prompt)?;
     check_prompt(&prompt, &**model)?;
-    let room = model.context() - prompt.len();
+    let room = room(prompt.len(), args.max_new_tokens, &**model);
 
     let mut stream =
         (!args.json && args.num_return_sequences == 1).then(|| TextStream::new(tokenizer));
     if !args.json {
         note(format_args!(
             "{name}: temperature {}, top-p {}, top-k {}, seed {}, at most {} new tokens",
-            args.temperature,
-            args.top_p,
-            args.top_k,
-            args.seed,
-            args.max_new_tokens.min(room)
+            args.temperature, args.top_p, args.top_k, args.seed, room
         ));
     }
     if stream.is_some() {
@@ -91,8 +87,10 @@ pub fn run(args: Args) -> Result<()> {
         None if args.json => print_json(&sequences, tokenizer)?,
         None => print_texts(&args.prompt, &sequences, tokenizer)?,
     }
-    if args.max_new_tokens > room && sequences.iter().any(|one| one.token_ids.len() == room) {
-        let context = model.context();
+    if let Some(context) = model.context()
+        && args.max_new_tokens > room
+        && sequences.iter().any(|one| one.token_ids.len() == room)
+    {
         note(format_args!("copla: the model's context of {context} tokens is full"));
     }
     Ok(())

@@ -4,13 +4,11 @@ use copla::Result;
 use copla::info::{Info, Memory, Part, examine};
 use copla::report::table::Table;
 use serde_json::Value;
-use std::path::PathBuf;
 
 #[derive(clap::Args)]
 pub struct Args {
-    /// Directory of the model, as `copla train` or `transformers` saves it [default: runs/coplas]
-    #[arg(value_name = "MODEL")]
-    model: Option<PathBuf>,
+    #[arg(value_name = "MODEL", help = super::model::help_with_default())]
+    model: Option<String>,
     /// Print one JSON object, sizes in bytes
     #[arg(long)]
     json: bool,

@@ -12,7 +12,7 @@ use std::path::PathBuf;
 #[derive(clap::Args)]
 #[command(group = clap::ArgGroup::new("input").required(true))]
 pub struct Args {
-    #[arg(long, value_name = "MODEL", help = super::model::HELP)]
+    #[arg(long, value_name = "MODEL", help = super::model::help_with_default())]
     model: Option<String>,
     /// Text to read, with the special tokens that it names and those that the tokenizer's files ask for
     #[arg(long, group = "input", allow_hyphen_values = true)]

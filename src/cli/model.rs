@@ -12,10 +12,14 @@ use std::time::{Duration, Instant};
 /// Where `copla train` saves what it trains, and where the other commands look for it.
 pub const DEFAULT: &str = "runs/coplas";
 
-/// What `--model MODEL` may be, for the help of every command.
+/// What MODEL may be, for the help of every command that takes one.
 pub const HELP: &str = "A model's directory, as `copla train` or `transformers` saves it, or \
-    [org/]name[@revision] on the Hugging Face hub, downloaded once into its cache \
-    [default: runs/coplas]";
+    [org/]name[@revision] on the Hugging Face hub, downloaded once into its cache";
+
+/// [`HELP`] where MODEL may be left out.
+pub fn help_with_default() -> String {
+    format!("{HELP} [default: {DEFAULT}]")
+}
 
 /// The directory of the model given (downloaded, where it is a name on the hub that the cache does not
 /// have), or the default one if it has been trained.

@@ -3,9 +3,7 @@
 use super::machine::Machine;
 use clap::ValueEnum;
 use copla::evaluate::Evaluation;
-use copla::models::decoder::DropoutShares;
-use copla::models::gpt2::{self, Gpt2};
-use copla::models::{Model, Use};
+use copla::models::{self, Fresh, Use};
 use copla::ops::adamw::AdamW;
 use copla::train::{
     Data, DataOptions, Decay, Observer, Options, Progress, Recipe, Schedule, Step, Trainer,
@@ -30,7 +28,7 @@ pub struct Args {
     /// Directory for the model
     #[arg(long, default_value = super::model::DEFAULT)]
     output: PathBuf,
-    /// Size of the model: nano, micro, mini, distilgpt2, gpt2, gpt2-medium
+    /// Size of the model: nano, micro, mini, distilgpt2, gpt2, gpt2-medium, char-lstm
     #[arg(long, default_value = "nano")]
     preset: String,
     /// Updates to make [default: the preset's]
@@ -42,7 +40,7 @@ pub struct Args {
     /// Tokens of a row [default: the preset's]
     #[arg(long)]
     block_size: Option<usize>,
-    /// Tokens that the tokenizer learns, at least 257 [default: the preset's]
+    /// Tokens that the tokenizer learns, at least 257; not for characters [default: the preset's]
     #[arg(long)]
     vocab_size: Option<usize>,
     /// Highest learning rate [default: the preset's]
@@ -135,15 +133,20 @@ pub fn run(args: Args) -> Result<()> {
     args.check()?;
     let device = args.machine.device()?;
     let recipe = Recipe::of(&args.preset)?;
+    if let (Some(size), None) = (args.vocab_size, recipe.vocab_size) {
+        let expected = format!("nothing: {} has a token for each character", args.preset);
+        return Err(Error::usage("--vocab-size", expected, size.to_string()));
+    }
     copla::formats::atomic::check_dir(&args.output)?;
     let (documents, report) = args.reading.documents(&args.data, args.seed)?;
     let data = Data::prepare(
         documents,
         &DataOptions {
             validation_share: args.validation_share,
-            vocab_size: args.vocab_size.unwrap_or(recipe.vocab_size),
+            vocab_size: recipe.vocab_size.map(|of_preset| args.vocab_size.unwrap_or(of_preset)),
             time: args.block_size.unwrap_or(recipe.time),
             rows: args.per_device_train_batch_size.unwrap_or(recipe.rows),
+            streams: recipe.streams,
             seed: args.seed,
         },
     )?;
@@ -200,12 +203,13 @@ fn trainer(
     steps: u64,
     device: Device,
 ) -> Result<Trainer> {
-    let mut sizes = gpt2::preset(&args.preset, data.tokenizer.vocab_size())?;
-    let share = args.dropout.unwrap_or(recipe.dropout);
-    sizes.dropout = DropoutShares { embedding: share, attention: share, residual: share };
-    // Places beyond a row are never trained, so the model has none.
-    sizes.context = args.block_size.unwrap_or(recipe.time);
-    let model = Gpt2::new(sizes, Some(data.tokenizer.eos()?))?;
+    let fresh = Fresh {
+        vocab: data.tokenizer.vocab_size(),
+        eos: data.tokenizer.eos()?,
+        time: args.block_size.unwrap_or(recipe.time),
+        dropout: args.dropout.unwrap_or(recipe.dropout),
+    };
+    let model = models::preset(&args.preset, fresh)?;
     let mut params = model.layout()?.build(args.machine.dtype(), device)?;
     model.initialise(&mut params, args.seed)?;
     let rule = AdamW {
@@ -224,7 +228,7 @@ fn trainer(
             SchedulerType::Constant => Decay::Constant,
         },
     };
-    Trainer::new(Box::new(model), params, rule, schedule, args.max_grad_norm, args.seed)
+    Trainer::new(model, params, rule, schedule, args.max_grad_norm, args.seed)
 }
 
 /// Verses by the model as it was saved.
@@ -303,8 +307,12 @@ impl Observer for Teller {
 
     fn validated(&mut self, step: u64, validation: &Evaluation, best: bool) {
         let bits = validation.bits_per_char();
+        let unknown = match validation.unknown {
+            0 => String::new(),
+            unknown => format!(", {unknown} characters of it unknown"),
+        };
         let saved = if best { "  best so far, saved" } else { "" };
-        self.line(format!("step {step}: validation {bits:.3} bits per character{saved}"));
+        self.line(format!("step {step}: validation {bits:.3} bits per character{unknown}{saved}"));
     }
 
     fn sampled(&mut self, step: u64, text: &str) {

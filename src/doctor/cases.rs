@@ -388,7 +388,7 @@ fn decoding(cases: &mut Cases, [batch, time, heads, head_dim]: [usize; 4]) {
 
 /// [batch, time, input, hidden].
 fn recurrent(cases: &mut Cases, [batch, time, input, hidden]: [usize; 4]) {
-    let inputs: [(Draw, &[usize]); 7] = [
+    let inputs: [(Draw, &[usize]); 8] = [
         (Draw::Normal, &[batch, time, input]),
         (Draw::Small, &[4 * hidden, input]),
         (Draw::Small, &[4 * hidden, hidden]),
@@ -396,10 +396,13 @@ fn recurrent(cases: &mut Cases, [batch, time, input, hidden]: [usize; 4]) {
         (Draw::Normal, &[4 * hidden]),
         (Draw::Normal, &[batch, hidden]),
         (Draw::Normal, &[batch, hidden]),
+        // Positions, one in three of them a beginning.
+        (Draw::Ids(3), &[batch, time]),
     ];
     cases.graph("lstm", "lstm", &inputs, |x| {
         let cell = x[6].cast(DType::F32)?;
-        let (y, (h, c)) = x[0].lstm(&x[1], &x[2], &x[3], &x[4], &x[5], &cell)?;
+        let state = (&x[5], &cell);
+        let (y, (h, c)) = x[0].lstm(&x[1], &x[2], &x[3], &x[4], state, Some(&x[7]))?;
         let last = h.cast(DType::F32)?.add(&c)?.unsqueeze(1)?;
         Tensor::concat(&[&y.cast(DType::F32)?, &last], 1)
     });

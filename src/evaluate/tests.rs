@@ -19,7 +19,7 @@ fn documents() -> Tokenised {
     let word = |i: u32, j: u32| philox(3, [i, j, 0, 0])[0];
     let document = |i| (0..word(i, 0) % 90).map(|j| word(i, j + 1) % 97).collect();
     let ids: Vec<Vec<u32>> = (0..130).map(document).chain([Vec::new()]).collect();
-    Tokenised { ids, eos: EOS, chars: 12_345, bytes: 13_579 }
+    Tokenised { ids, eos: EOS, chars: 12_345, bytes: 13_579, unknown: 3 }
 }
 
 /// Σ −ln p of the targets of one window, from a pass of its own.
@@ -50,6 +50,7 @@ fn the_loss_is_that_of_every_window_alone() {
     assert!(tokens > PLACES, "{tokens} fit one batch");
     let found = evaluate_tokenised(&*model, &params, &documents).unwrap();
     assert_eq!((found.tokens, found.chars, found.bytes), (tokens, 12_345, 13_579));
+    assert_eq!(found.unknown, 3);
     let loss = nats / tokens as f64;
     assert!((found.loss - loss).abs() < 1e-5 * loss, "{} for {loss}", found.loss);
     assert!((found.perplexity() - loss.exp()).abs() < 1e-3 * loss.exp());

@@ -1,7 +1,7 @@
 //! Documents as token ids, with the counts of their text that the ids no longer tell.
 
 use crate::error::{Error, Result};
-use crate::text::Tokenizer;
+use crate::text::{Special, Tokenizer};
 
 /// Documents ready to be evaluated.
 #[derive(Clone, Debug)]
@@ -14,14 +14,21 @@ pub struct Tokenised {
     pub chars: usize,
     /// UTF-8 bytes of all documents.
     pub bytes: usize,
+    /// Ids of all documents that stand for what the tokenizer cannot spell.
+    pub unknown: usize,
 }
 
 impl Tokenised {
     /// Encodes whole texts, on all threads.
     pub fn new<S: AsRef<str> + Sync>(tokenizer: &Tokenizer, texts: &[S]) -> Result<Self> {
         let texts: Vec<&str> = texts.iter().map(AsRef::as_ref).collect();
+        let ids = tokenizer.encode_batch(&texts)?;
         Ok(Tokenised {
-            ids: tokenizer.encode_batch(&texts)?,
+            unknown: match tokenizer.special(Special::Unk) {
+                Some(unknown) => ids.iter().flatten().filter(|&&id| id == unknown).count(),
+                None => 0,
+            },
+            ids,
             eos: tokenizer.eos()?,
             chars: texts.iter().map(|text| text.chars().count()).sum(),
             bytes: texts.iter().map(|text| text.len()).sum(),

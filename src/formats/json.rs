@@ -2,6 +2,7 @@
 
 use crate::error::{Error, Result};
 use crate::formats::atomic;
+use crate::formats::mapped::refuse_pointer;
 use serde::Serialize;
 use serde_json::{Map, Value};
 use std::path::{Path, PathBuf};
@@ -15,10 +16,11 @@ pub struct Object {
 
 impl Object {
     /// Reads `path`. A file that is missing, not UTF-8, not JSON (the message gives line and column)
-    /// or not an object is an error.
+    /// or not an object is an error. Of two equal keys the later one counts, as in Python.
     pub fn read(path: &Path) -> Result<Self> {
         const EXPECTED: &str = "a JSON object";
         let bytes = std::fs::read(path).map_err(|error| Error::io(path, EXPECTED, error))?;
+        refuse_pointer(path, EXPECTED, &bytes)?;
         let not_json = |found: String| Error::bad_data(path.display().to_string(), EXPECTED, found);
         // The mark that some editors put before a text is no JSON.
         match serde_json::from_slice(bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&bytes)) {

@@ -59,8 +59,16 @@ pub fn open(path: &Path, expected: &str) -> Result<Mapped> {
     // wrong numbers or a refusal, and one that is cut short ends the process with SIGBUS, as in any
     // program that maps its files; neither reaches memory that is not the file's.
     let map = unsafe { Mmap::map(&file) }.map_err(failed)?;
-    match map.starts_with(b"version https://git-lfs") {
-        true => Err(wrong("a Git LFS pointer to one (git lfs pull fetches it)")),
-        false => Ok(Mapped(map)),
+    refuse_pointer(path, expected, &map)?;
+    Ok(Mapped(map))
+}
+
+/// Bad data where the file `path`, which begins with `bytes`, only says where the true one is, as a clone
+/// without Git LFS has it.
+pub(crate) fn refuse_pointer(path: &Path, expected: &str, bytes: &[u8]) -> Result<()> {
+    if !bytes.starts_with(b"version https://git-lfs") {
+        return Ok(());
     }
+    let found = "a Git LFS pointer to one (git lfs pull fetches it)";
+    Err(Error::bad_data(path.display().to_string(), expected, found))
 }

@@ -12,9 +12,11 @@ use crate::formats::{
     mapped::{self, Mapped},
 };
 use ::safetensors::tensor::{Dtype, TensorInfo};
+use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use serde_json::{Map, Value};
 use std::borrow::Cow;
 use std::collections::BTreeMap;
+use std::fmt;
 use std::path::{Path, PathBuf};
 
 // So that a file's bytes are a buffer's bytes.
@@ -74,6 +76,11 @@ impl Weights {
         &self.metadata
     }
 
+    /// The dtype and the shape of the weight of that name, if there is one.
+    pub(super) fn about(&self, name: &str) -> Option<(Dtype, &[usize])> {
+        self.tensors.get(name).map(|info| (info.dtype, &info.shape[..]))
+    }
+
     /// The weight of that name. Bad data if there is none (the message has the nearest names), or if it
     /// is of a dtype that a [`DType`] cannot hold.
     pub fn get(&self, name: &str) -> Result<StoredTensor<'_>> {
@@ -111,16 +118,57 @@ fn wrong_length(path: &Path, said: String, expected: usize, found: usize) -> Err
     Error::bad_data(thing, format!("{said} by its header"), format!("{found} bytes{end}"))
 }
 
+/// A JSON object as it is written, keys that come twice included.
+struct Entries(Vec<(String, Value)>);
+
+impl<'de> Deserialize<'de> for Entries {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> std::result::Result<Self, D::Error> {
+        struct OfAMap;
+
+        impl<'de> Visitor<'de> for OfAMap {
+            type Value = Entries;
+
+            fn expecting(&self, to: &mut fmt::Formatter) -> fmt::Result {
+                to.write_str("a map")
+            }
+
+            fn visit_map<M: MapAccess<'de>>(
+                self,
+                mut map: M,
+            ) -> std::result::Result<Entries, M::Error> {
+                let mut entries = Vec::new();
+                while let Some(entry) = map.next_entry()? {
+                    entries.push(entry);
+                }
+                Ok(Entries(entries))
+            }
+        }
+
+        from.deserialize_map(OfAMap)
+    }
+}
+
 type Header = (BTreeMap<String, TensorInfo>, BTreeMap<String, String>);
 
 /// The tensors and the metadata that a header lists; where they lie is not checked yet.
 fn parse_header(header: &[u8], path: &Path) -> Result<Header> {
     let file = path.display();
-    let mut entries: Map<String, Value> = serde_json::from_slice(header).map_err(|error| {
+    let Entries(entries) = serde_json::from_slice(header).map_err(|error| {
         Error::bad_data(format!("{file}: header"), "a JSON object", error.to_string())
             .because(error)
     })?;
-    let metadata = match entries.remove(METADATA) {
+    let (mut metadata, mut infos) = (None, BTreeMap::new());
+    for (name, entry) in entries {
+        let twice = match name == METADATA {
+            true => metadata.replace(entry).is_some(),
+            false => infos.insert(name.clone(), entry).is_some(),
+        };
+        if twice {
+            let thing = format!("{file}: header: `{name}`");
+            return Err(Error::bad_data(thing, "each name once", "it twice"));
+        }
+    }
+    let metadata = match metadata {
         None | Some(Value::Null) => BTreeMap::new(),
         Some(value) => serde_json::from_value(value).map_err(|error| {
             let thing = format!("{file}: `{METADATA}`");
@@ -128,7 +176,7 @@ fn parse_header(header: &[u8], path: &Path) -> Result<Header> {
         })?,
     };
     let mut tensors = BTreeMap::new();
-    for (name, entry) in entries {
+    for (name, entry) in infos {
         let wrong = |expected: &str, error: serde_json::Error| {
             let thing = format!("{file}: weight `{name}`");
             Error::bad_data(thing, expected, error.to_string()).because(error)

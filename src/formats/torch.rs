@@ -79,8 +79,9 @@ impl Weights {
         self.tensors.keys().map(String::as_str)
     }
 
-    pub fn contains(&self, name: &str) -> bool {
-        self.tensors.contains_key(name)
+    /// The dtype and the shape of the weight of that name, if there is one.
+    pub(super) fn about(&self, name: &str) -> Option<(Dtype, &[usize])> {
+        self.tensors.get(name).map(|view| (view.dtype, &view.shape[..]))
     }
 
     /// The weight of that name; its bytes are the file's, or copied where they are not in row-major
@@ -201,11 +202,15 @@ fn stream(bytes: &[u8], path: &Path) -> Result<BTreeMap<String, View>> {
     };
 
     // How long a storage is, only the pickle tells; a checkpoint has others than the state dict's.
-    let known: HashMap<_, _> = state
-        .storages()
-        .filter_map(|value| storage(&state, value))
-        .map(|storage| (storage.key, storage))
-        .collect();
+    state_dict(&state, path)?;
+    let mut known = HashMap::new();
+    for value in state.storages() {
+        let storage = storage(&state, value).ok_or_else(|| {
+            let thing = format!("{file}: state dict");
+            Error::bad_data(thing, "storages as torch.save writes them", "something else")
+        })?;
+        known.insert(storage.key, storage);
+    }
     let mut places = HashMap::new();
     for &key in keys.items(keys.root).unwrap_or_default() {
         let Value::Text(key) = key else {
@@ -295,11 +300,11 @@ fn state_dict<'a, 'b>(pickle: &'b Pickle<'a>, path: &Path) -> Result<&'b [(Value
     match nested[..] {
         [pairs] => Ok(pairs),
         _ => {
-            let expected = format!("a state dict, or one under one of {}", NESTED.join(", "));
-            let names: Vec<_> = root.iter().take(3).map(|(name, _)| name.kind()).collect();
-            let found = match nested.len() {
-                0 => format!("no tensor under {}", names.join(", ")),
-                several => format!("{several}"),
+            let expected = format!("a state dict, alone or under one of {}", NESTED.join(", "));
+            let found = match root[0].0 {
+                _ if nested.len() > 1 => "several".to_string(),
+                Value::Text(name) => format!("{} and no tensor", short(name)),
+                other => format!("{} and no tensor", other.kind()),
             };
             Err(wrong(&expected, found))
         }

@@ -1,10 +1,12 @@
 //! The weights of a model directory, in whichever of the known files they are: one, or several by an
 //! index.
 
+use crate::dtype::DType;
 use crate::error::{Error, Result};
 use crate::formats::json::Object;
 use crate::formats::stored::{self, StoredTensor};
 use crate::formats::{safetensors, torch};
+use ::safetensors::Dtype;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Component, Path, PathBuf};
 
@@ -61,7 +63,7 @@ impl Weights {
                     shards.len() - 1
                 }
             };
-            if !shards[number].contains(&name) {
+            if shards[number].about(&name).is_none() {
                 let expected = format!("`{name}` in {file}");
                 return Err(wrong_map(&path, &expected, "a file without it"));
             }
@@ -96,6 +98,28 @@ impl Weights {
             Some(&number) => self.shards[number].get(name),
         }
     }
+
+    /// The dtype of the weight of that name; reads none of it. Errors as those of [`get`](Self::get).
+    pub fn dtype(&self, name: &str) -> Result<DType> {
+        let (dtype, _) = self.about(name)?;
+        stored::dtype(&stored::thing(&self.path, name), dtype)
+    }
+
+    /// Bad data unless there is a weight of that name and shape. Reads none of it.
+    pub fn expect(&self, name: &str, shape: &[usize]) -> Result<()> {
+        let (_, found) = self.about(name)?;
+        if found == shape {
+            return Ok(());
+        }
+        let thing = stored::thing(&self.path, name);
+        Err(Error::bad_data(thing, format!("shape {shape:?}"), format!("{found:?}")))
+    }
+
+    fn about(&self, name: &str) -> Result<(Dtype, &[usize])> {
+        let missing = || stored::missing(&self.path, name, self.names());
+        let &number = self.places.get(name).ok_or_else(missing)?;
+        self.shards[number].about(name).ok_or_else(missing)
+    }
 }
 
 impl Shard {
@@ -114,10 +138,10 @@ impl Shard {
         }
     }
 
-    fn contains(&self, name: &str) -> bool {
+    fn about(&self, name: &str) -> Option<(Dtype, &[usize])> {
         match self {
-            Shard::Safetensors(weights) => weights.contains(name),
-            Shard::Torch(weights) => weights.contains(name),
+            Shard::Safetensors(weights) => weights.about(name),
+            Shard::Torch(weights) => weights.about(name),
         }
     }
 

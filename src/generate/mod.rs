@@ -1,4 +1,4 @@
-//! Text from a model: the prompt in one pass, then a token at a time over cached keys and values.
+//! Text from a model: the prompt in one pass, then a token at a time over what the model carries along.
 //!
 //! Prompts of different lengths go through together, padded on the left: `first_key` hides the padding
 //! and positions count from each row's own beginning, so a text is what it would be alone.
@@ -97,9 +97,12 @@ impl Settings {
 /// Usage error: an empty prompt, or one longer than the model's context. Bad data: an id beyond its
 /// vocabulary.
 pub fn check_prompt(prompt: &[u32], model: &dyn Model) -> Result<()> {
-    let (context, vocab) = (model.context(), model.vocab_size());
-    if prompt.is_empty() || prompt.len() > context {
-        let expected = format!("1 to {context} tokens, the model's context");
+    let vocab = model.vocab_size();
+    if prompt.is_empty() || model.context().is_some_and(|context| prompt.len() > context) {
+        let expected = match model.context() {
+            Some(context) => format!("1 to {context} tokens, the model's context"),
+            None => "1 token or more".into(),
+        };
         return Err(Error::usage("prompt", expected, prompt.len().to_string()));
     }
     match prompt.iter().find(|&&id| id as usize >= vocab) {
@@ -111,6 +114,11 @@ pub fn check_prompt(prompt: &[u32], model: &dyn Model) -> Result<()> {
     }
 }
 
+/// How many tokens can follow the first `len` of a text: `max_new_tokens`, or what the context leaves.
+pub fn room(len: usize, max_new_tokens: usize, model: &dyn Model) -> usize {
+    model.context().map_or(max_new_tokens, |context| max_new_tokens.min(context - len))
+}
+
 fn run(
     model: &dyn Model,
     params: &Parameters,
@@ -118,19 +126,20 @@ fn run(
     settings: &Settings,
     on_token: &mut dyn FnMut(usize, u32) -> Result<()>,
 ) -> Result<Vec<Generated>> {
-    let (context, device, rng) = (model.context(), params.device(), Rng::new(settings.seed));
+    let (device, rng) = (params.device(), Rng::new(settings.seed));
+    let room = |len| room(len, settings.max_new_tokens, model);
     let lengths = || prompts.iter().map(Vec::len);
     let (Some(shortest), Some(longest)) = (lengths().min(), lengths().max()) else {
         return Ok(Vec::new());
     };
-    let capacity = longest + settings.max_new_tokens.min(context - shortest);
+    let capacity = longest.saturating_add(room(shortest));
     // First of all: more texts than memory can hold are refused here.
     let count = prompts.len() * settings.num_return_sequences;
     let mut state = model.new_state(count, capacity, params)?;
     let mut rows: Vec<Row> = prompts
         .iter()
         .flat_map(|prompt| (0..settings.num_return_sequences).map(move |n| (prompt, n)))
-        .map(|(prompt, n)| Row::new(prompt, n, longest, settings.max_new_tokens, context))
+        .map(|(prompt, n)| Row::new(prompt, n, longest, room(prompt.len())))
         .collect();
 
     let mut input = prompt_input(&rows, device)?;
@@ -144,7 +153,7 @@ fn run(
                 on_token(index, id)?;
             }
         }
-        input = next_input(&rows, tokens, context, device)?;
+        input = next_input(&rows, tokens, device)?;
     }
     Ok(rows.into_iter().map(Row::finish).collect())
 }
@@ -163,14 +172,7 @@ struct Row<'a> {
 }
 
 impl<'a> Row<'a> {
-    fn new(
-        prompt: &'a [u32],
-        sequence: usize,
-        longest: usize,
-        max_new_tokens: usize,
-        context: usize,
-    ) -> Self {
-        let room = max_new_tokens.min(context - prompt.len());
+    fn new(prompt: &'a [u32], sequence: usize, longest: usize, room: usize) -> Self {
         Row {
             prompt,
             padding: longest - prompt.len(),
@@ -218,9 +220,9 @@ fn prompt_input(rows: &[Row], device: Device) -> Result<Input> {
     input(rows.len(), [tokens, positions, first_key], device)
 }
 
-/// The tokens just drawn. A row that has ended goes along unheeded, at the last place it may have.
-fn next_input(rows: &[Row], tokens: Vec<u32>, context: usize, device: Device) -> Result<Input> {
-    let positions = rows.iter().map(|row| row.len().min(context) as u32 - 1).collect();
+/// The tokens just drawn. A row that has ended goes along unheeded, at the last place it had.
+fn next_input(rows: &[Row], tokens: Vec<u32>, device: Device) -> Result<Input> {
+    let positions = rows.iter().map(|row| row.len() as u32 - 1).collect();
     let first_key = rows.iter().map(|row| row.padding as u32).collect();
     input(rows.len(), [tokens, positions, first_key], device)
 }

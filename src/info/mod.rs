@@ -124,14 +124,15 @@ fn stored(dir: &Path) -> Result<Weights> {
 
 /// A batch of short rows, as many a text has.
 const SHORT: (usize, usize) = (8, 256);
-/// How far a model without an end is followed.
+/// How far a model of a long context is followed, and one whose context has no end.
 const LONGEST: usize = 1 << 16;
+const ENDLESS: usize = 1024;
 
 /// To generate a text that fills the context, and for a step of training on one row as long, and on
 /// several short ones where they are shorter.
 fn memory(make: impl Fn() -> Result<Box<dyn Model>>) -> Result<Vec<Memory>> {
     let model = make()?;
-    let context = model.context().min(LONGEST);
+    let context = model.context().unwrap_or(ENDLESS).min(LONGEST);
     let mut memory = Vec::new();
     for dtypes in [&[DType::F32][..], &[DType::F16, DType::BF16]] {
         let names: Vec<String> = dtypes.iter().map(DType::to_string).collect();

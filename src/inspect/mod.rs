@@ -29,8 +29,8 @@ pub struct Inspection {
     pub token_ids: Tensor,
     /// [1, time, vocab].
     pub logits: Tensor,
-    /// Names and tensors in the order of the pass: `hidden.N` [1, time, width], the last one after the
-    /// final norm; `attention.N` [1, heads, time, time].
+    /// Names and tensors in the order of the pass: `hidden.N` [1, time, width], a decoder's last one
+    /// after the final norm; `attention.N` [1, heads, time, time].
     pub sites: Vec<(String, Tensor)>,
     /// Mean nats of each token given those before it.
     pub loss: Option<f32>,
@@ -58,9 +58,11 @@ pub fn inspect(
 
 fn check(model: &dyn Model, ids: &[u32], depth: Depth) -> Result<()> {
     let least = if depth == Depth::Gradients { 2 } else { 1 };
-    let most = model.context();
-    if !(least..=most).contains(&ids.len()) {
-        let expected = format!("{least} to {most} tokens");
+    if ids.len() < least || model.context().is_some_and(|most| ids.len() > most) {
+        let expected = match model.context() {
+            Some(most) => format!("{least} to {most} tokens"),
+            None => format!("{least} or more tokens"),
+        };
         return Err(Error::usage("the text to inspect", expected, ids.len().to_string()));
     }
     let vocab = model.vocab_size();

@@ -88,7 +88,7 @@ impl Options {
 }
 
 /// What a 64-bit machine could address, were it all f32.
-const MOST_PARAMETERS: f64 = 1.0e18;
+pub(super) const MOST_PARAMETERS: f64 = 1.0e18;
 
 /// What tells the families apart whatever their sizes, and what they call their weights.
 pub struct Dialect {
@@ -324,11 +324,12 @@ impl Decoder {
         let Options { heads, width, .. } = self.options;
         let dims = [rows, heads, capacity, width / heads];
         let layer = |_: &Block| KeyValues::new(dims, params.dtype(), params.device());
-        Ok(State { layers: self.blocks.iter().map(layer).collect::<Result<_>>()? })
+        let layers = self.blocks.iter().map(layer).collect::<Result<_>>()?;
+        Ok(State { layers, ..State::default() })
     }
 }
 
-fn drop_out(x: Tensor, share: f32, site: u64, pass: &Pass) -> Result<Tensor> {
+pub(super) fn drop_out(x: Tensor, share: f32, site: u64, pass: &Pass) -> Result<Tensor> {
     match pass.dropout_at(share, site)? {
         Some(dropout) => x.dropout(dropout),
         None => Ok(x),

@@ -85,8 +85,8 @@ impl<F: Family> Model for DecoderModel<F> {
         self.decoder.options.vocab
     }
 
-    fn context(&self) -> usize {
-        self.decoder.options.context
+    fn context(&self) -> Option<usize> {
+        Some(self.decoder.options.context)
     }
 
     fn layout(&self) -> Result<Layout> {
@@ -198,7 +198,7 @@ pub fn shortest(x: f32) -> f64 {
 }
 
 /// `n` standard normal numbers of one site.
-fn normals(rng: Rng, site: u64, n: usize) -> impl Iterator<Item = f32> {
+pub fn normals(rng: Rng, site: u64, n: usize) -> impl Iterator<Item = f32> {
     let key = rng.key(site);
     let four = move |i| {
         let [a, b, c, d] = rng.words(key, i);

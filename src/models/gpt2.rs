@@ -3,7 +3,7 @@
 //! Radford et al., "Language Models are Unsupervised Multitask Learners" (2019); names, layouts and
 //! config keys as in `transformers`' `GPT2LMHeadModel`.
 
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::formats::json::Object;
 use crate::models::Stored;
 use crate::models::decoder::{Dialect, DropoutShares, Options, Positions};
@@ -34,7 +34,7 @@ static DIALECT: Dialect = Dialect {
 
 /// Sizes by name: those of the published models, and smaller ones to be trained from scratch.
 /// name, layers, width, heads, context, dropout.
-const PRESETS: [(&str, usize, usize, usize, usize, f32); 6] = [
+pub const PRESETS: [(&str, usize, usize, usize, usize, f32); 6] = [
     ("nano", 4, 192, 6, 256, 0.1),
     ("micro", 6, 320, 5, 512, 0.1),
     ("mini", 8, 512, 8, 512, 0.1),
@@ -44,14 +44,10 @@ const PRESETS: [(&str, usize, usize, usize, usize, f32); 6] = [
 ];
 
 /// The sizes that a preset names, for a vocabulary of `vocab`.
-pub fn preset(name: &str, vocab: usize) -> Result<Options> {
-    let Some(&(_, layers, width, heads, context, dropout)) =
-        PRESETS.iter().find(|preset| preset.0 == name)
-    else {
-        let names = PRESETS.map(|preset| preset.0).join(", ");
-        return Err(Error::usage("--preset", format!("one of {names}"), format!("\"{name}\"")));
-    };
-    Ok(Options {
+pub fn preset(name: &str, vocab: usize) -> Option<Options> {
+    let &(_, layers, width, heads, context, dropout) =
+        PRESETS.iter().find(|preset| preset.0 == name)?;
+    Some(Options {
         vocab,
         context,
         width,

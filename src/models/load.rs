@@ -6,9 +6,10 @@ use crate::formats::json::Object;
 use crate::formats::weights::Weights;
 use crate::models::Model;
 use crate::models::bloom::Bloom;
+use crate::models::char_lstm::CharLstm;
 use crate::models::gpt_neo::GptNeo;
 use crate::models::gpt2::Gpt2;
-use crate::tensor::{Device, Layout, Parameters};
+use crate::tensor::{Device, Layout, Param, Parameters};
 use std::collections::HashSet;
 use std::path::Path;
 
@@ -40,8 +41,15 @@ pub(super) fn load_weights(
     dtype: DType,
     device: Device,
 ) -> Result<Parameters> {
+    let weights = Weights::open(dir)?;
+    // The file answers for the sizes before memory is asked for them.
+    let names = check(&weights, model, &model.layout()?.build(dtype, Device::Meta)?)?;
     let mut params = wanted.of(model.layout()?).build(dtype, device)?;
-    read_weights(dir, model, &mut params)?;
+    for (param, names) in names {
+        let stored = model.stored(&params.segment(param).name);
+        let tensors = names.iter().map(|name| weights.get(name)).collect::<Result<Vec<_>>>()?;
+        stored.read(&tensors, param, &mut params)?;
+    }
     Ok(params)
 }
 
@@ -66,39 +74,45 @@ pub(super) fn from_object(config: &Object) -> Result<Box<dyn Model>> {
         "gpt2" => Ok(Box::new(Gpt2::from_config(config)?)),
         "gpt_neo" => Ok(Box::new(GptNeo::from_config(config)?)),
         "bloom" => Ok(Box::new(Bloom::from_config(config)?)),
+        "char_lstm" => Ok(Box::new(CharLstm::from_config(config)?)),
         other => {
             let thing = format!("{}: model_type", config.path().display());
-            Err(Error::bad_data(thing, "gpt2, gpt_neo or bloom", format!("\"{other}\"")))
+            let expected = "gpt2, gpt_neo, bloom or char_lstm";
+            Err(Error::bad_data(thing, expected, format!("\"{other}\"")))
         }
     }
 }
 
-fn read_weights(dir: &Path, model: &dyn Model, params: &mut Parameters) -> Result<()> {
-    let weights = Weights::open(dir)?;
+/// The names of the tensors that make up each parameter, all of which the file has in their shapes. Bad data
+/// otherwise, and where it has others.
+fn check(
+    weights: &Weights,
+    model: &dyn Model,
+    params: &Parameters,
+) -> Result<Vec<(Param, Vec<String>)>> {
     // Older files leave out the name of the body, as `GPT2Model` itself saves them.
     let prefixed = weights.names().any(|name| name.starts_with(BODY));
     let in_file = |name: String| match name.strip_prefix(BODY) {
         Some(short) if !prefixed => short.to_string(),
         _ => name,
     };
-    let names_of = |name: &str| model.stored(name).names(name).into_iter().map(in_file);
-    let segments: Vec<_> = params.segments().map(|(id, segment)| (id, segment.clone())).collect();
-    let known: HashSet<String> =
-        segments.iter().flat_map(|(_, segment)| names_of(&segment.name)).collect();
+    let names_of = |name: &str| model.stored(name).names(name).into_iter().map(in_file).collect();
+    let names: Vec<(Param, Vec<String>)> =
+        params.segments().map(|(param, segment)| (param, names_of(&segment.name))).collect();
+    let known: HashSet<&str> =
+        names.iter().flat_map(|(_, names)| names.iter().map(String::as_str)).collect();
     for name in weights.names() {
         if !known.contains(name) && !is_mask(name) && !name.ends_with(HEAD) {
             let thing = format!("{}: weight `{name}`", weights.path().display());
             return Err(Error::bad_data(thing, "only weights of the model", "an unknown one"));
         }
     }
-    for (param, segment) in &segments {
-        let stored = model.stored(&segment.name);
-        let shape = stored.shape(&segment.shape);
-        let find = |name: String| weights.get(&name)?.expect_shape(&shape);
-        let tensors = names_of(&segment.name).map(find).collect::<Result<Vec<_>>>()?;
-        stored.read(&tensors, *param, params)?;
+    for (param, names) in &names {
+        let segment = params.segment(*param);
+        let shape = model.stored(&segment.name).shape(&segment.shape);
+        names.iter().try_for_each(|name| weights.expect(name, &shape))?;
     }
-    Ok(())
+    Ok(names)
 }
 
 const BODY: &str = "transformer.";
@@ -118,7 +132,7 @@ fn is_mask(name: &str) -> bool {
 pub fn stored_dtypes(weights: &Weights) -> Result<Vec<DType>> {
     let mut dtypes = Vec::new();
     for name in weights.names().filter(|name| !is_mask(name)) {
-        let dtype = weights.get(name)?.dtype;
+        let dtype = weights.dtype(name)?;
         if !dtypes.contains(&dtype) {
             dtypes.push(dtype);
         }

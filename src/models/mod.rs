@@ -1,12 +1,14 @@
-//! The models: one decoder and its dialects, behind one trait.
+//! The models: one decoder and its dialects, and the character LSTM, behind one trait.
 
 pub mod bloom;
+pub mod char_lstm;
 mod convert;
 pub mod decoder;
 pub mod family;
 pub mod gpt2;
 pub mod gpt_neo;
 mod load;
+mod preset;
 mod pretrained;
 mod save;
 mod special_ids;
@@ -14,6 +16,7 @@ mod stored;
 
 pub use convert::{Converted, convert};
 pub use load::{Use, from_config, load, stored_dtypes};
+pub use preset::{Fresh, preset};
 pub use pretrained::{Description, Pretrained};
 pub use save::{in_file_layout, save};
 pub use stored::Stored;
@@ -62,7 +65,7 @@ impl Input {
 
 /// A language model, whatever its family. Parameters are kept apart: a model is their arrangement.
 pub trait Model: Send + Sync {
-    /// The state after the last norm: [batch, time, width].
+    /// What the head reads, such as the state after the last norm: [batch, time, width].
     fn hidden(&self, input: &Input, pass: &mut Pass) -> Result<Tensor>;
 
     /// [..., width] → [..., vocab].
@@ -77,13 +80,19 @@ pub trait Model: Send + Sync {
         pass: &mut Pass,
     ) -> Result<Tensor>;
 
-    /// What decoding `rows` texts of at most `capacity` tokens carries along.
+    /// What reading `rows` texts of at most `capacity` tokens carries along.
     fn new_state(&self, rows: usize, capacity: usize, params: &Parameters) -> Result<State>;
 
     fn vocab_size(&self) -> usize;
 
-    /// The most tokens that fit one document.
-    fn context(&self) -> usize;
+    /// The most tokens that fit one document; `None` where there is no such limit, since what the model
+    /// carries along is as large after many tokens as after one.
+    fn context(&self) -> Option<usize>;
+
+    /// Whether a document may be read in pieces of any length, by carrying the state from one to the next.
+    fn is_recurrent(&self) -> bool {
+        self.context().is_none()
+    }
 
     /// The places of the parameters: what an arena is built from.
     fn layout(&self) -> Result<Layout>;

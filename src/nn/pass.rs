@@ -15,9 +15,14 @@ pub trait Probe {
     fn visit(&mut self, site: &str, x: Tensor) -> Result<Tensor>;
 }
 
-/// What decoding carries from one position to the next: the keys and values of every layer.
+/// What a model carries from one position to the next.
+#[derive(Default)]
 pub struct State {
+    /// A decoder's: the keys and values of every layer.
     pub layers: Vec<KeyValues>,
+    /// An LSTM's: the last h and c of every layer, [rows, hidden]; none at all is nothing read yet. They
+    /// have no history, so back-propagation ends where a pass began.
+    pub recurrent: Vec<(Tensor, Tensor)>,
 }
 
 pub struct Pass<'a> {

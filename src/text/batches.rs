@@ -37,6 +37,18 @@ pub struct Batch {
 }
 
 impl Batch {
+    /// Nothing but padding.
+    pub(super) fn padding(rows: usize, time: usize, eos: u32) -> Self {
+        Batch {
+            tokens: vec![eos; rows * time],
+            targets: vec![IGNORE; rows * time],
+            positions: vec![0; rows * time],
+            first_key: (0..rows).flat_map(|_| 0..time as u32).collect(),
+            rows,
+            time,
+        }
+    }
+
     /// How many targets count.
     pub fn targets(&self) -> usize {
         self.targets.iter().filter(|&&target| target != IGNORE).count()
@@ -60,7 +72,7 @@ pub struct Batcher {
 }
 
 #[derive(Clone, Copy)]
-enum Order {
+pub(super) enum Order {
     Fixed,
     Shuffled { seed: u64 },
 }
@@ -93,17 +105,7 @@ impl Batcher {
         rows: usize,
         order: Order,
     ) -> Result<Self> {
-        if rows == 0 || time == 0 || rows.saturating_mul(time) > MOST_PLACES {
-            let (expected, found) = ("1 × 1 to 2^28 tokens", format!("{rows} × {time}"));
-            return Err(Error::usage("batch of rows × tokens", expected, found));
-        }
-        if documents.is_empty() {
-            return Err(Error::bad_data(
-                "ends of text among the targets",
-                "at least one document",
-                "none",
-            ));
-        }
+        check_sizes(rows, time, documents.len())?;
         let mut stream = Vec::new();
         let mut windows = Vec::new();
         for document in documents {
@@ -169,15 +171,7 @@ impl Batcher {
 
     fn assemble<'a>(&'a self, packed: impl ExactSizeIterator<Item = &'a [Range<usize>]>) -> Batch {
         let (rows, time) = (packed.len(), self.time);
-        let eos = self.stream[self.targets()];
-        let mut batch = Batch {
-            tokens: vec![eos; rows * time],
-            targets: vec![IGNORE; rows * time],
-            positions: vec![0; rows * time],
-            first_key: (0..rows).flat_map(|_| 0..time as u32).collect(),
-            rows,
-            time,
-        };
+        let mut batch = Batch::padding(rows, time, self.stream[self.targets()]);
         for (row, windows) in packed.enumerate() {
             let mut first = 0;
             for window in windows {
@@ -194,6 +188,19 @@ impl Batcher {
         }
         batch
     }
+}
+
+/// Usage error: no rows, no time, or more places than any batch has. Bad data: no document.
+pub(super) fn check_sizes(rows: usize, time: usize, documents: usize) -> Result<()> {
+    if rows == 0 || time == 0 || rows.saturating_mul(time) > MOST_PLACES {
+        let (expected, found) = ("1 × 1 to 2^28 tokens", format!("{rows} × {time}"));
+        return Err(Error::usage("batch of rows × tokens", expected, found));
+    }
+    if documents == 0 {
+        let thing = "ends of text among the targets";
+        return Err(Error::bad_data(thing, "at least one document", "none"));
+    }
+    Ok(())
 }
 
 /// Best-fit bin packing: each window goes to the fullest row that still has room for it. With the
@@ -228,8 +235,8 @@ fn pack(windows: Vec<Range<usize>>, time: usize) -> Vec<Vec<Range<usize>>> {
     rows
 }
 
-/// The epoch whose order shuffles the windows before packing; training never gets there.
-const PACKING: u64 = u64::MAX;
+/// The epoch whose order shuffles before packing; training never gets there.
+pub(super) const PACKING: u64 = u64::MAX;
 
 impl Order {
     /// Which of `count` things stands at `place` in `epoch`: a permutation that needs no table.
@@ -237,7 +244,7 @@ impl Order {
     /// A balanced Feistel network over Philox on the next even number of bits, walked until it
     /// lands below `count` (Black and Rogaway 2002, "Ciphers with arbitrary finite
     /// domains").
-    fn at(self, epoch: u64, place: usize, count: usize) -> usize {
+    pub(super) fn at(self, epoch: u64, place: usize, count: usize) -> usize {
         let Order::Shuffled { seed } = self else { return place };
         let key = Rng::new(seed).key(epoch);
         let half = (usize::BITS - (count - 1).leading_zeros()).div_ceil(2).max(1);

@@ -3,6 +3,7 @@
 //! `text` knows no tensors: what it yields are vectors of ids, of which `train` makes tensors.
 
 pub mod batches;
+mod characters;
 pub mod clean;
 pub mod documents;
 pub mod fertility;
@@ -10,6 +11,7 @@ pub mod ngram;
 pub mod sources;
 pub mod split;
 pub mod statistics;
+pub mod streams;
 pub mod tokenizer;
 pub mod tokens;
 pub mod verse;
@@ -22,5 +24,6 @@ pub use ngram::KneserNey;
 pub use sources::Source;
 pub use split::{LeakReport, Split, SplitBy, SplitOptions, hold_out, split};
 pub use statistics::Statistics;
+pub use streams::Streams;
 pub use tokenizer::{Special, Tokenizer};
 pub use tokens::Tokens;

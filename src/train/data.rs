@@ -1,7 +1,7 @@
 //! From documents to what a run needs: split, tokenizer, batches, and the baseline to beat.
 
 use crate::error::Result;
-use crate::text::{Batcher, Document, KneserNey, Tokenizer, split};
+use crate::text::{Batch, Batcher, Document, KneserNey, Streams, Tokenizer, Tokens, split};
 
 /// The order of the baseline: it predicts a character from the four before it.
 pub const BASELINE_ORDER: usize = 5;
@@ -10,18 +10,52 @@ pub const BASELINE_ORDER: usize = 5;
 #[derive(Clone, Debug)]
 pub struct DataOptions {
     pub validation_share: f64,
-    /// Of the tokenizer trained on the training part.
-    pub vocab_size: usize,
+    /// Of the tokenizer trained on the training part; `None` has a token for each of its characters.
+    pub vocab_size: Option<usize>,
     /// Tokens of a row.
     pub time: usize,
     /// Rows of a batch.
     pub rows: usize,
+    /// Whether rows go on from batch to batch, for a recurrent model.
+    pub streams: bool,
     pub seed: u64,
+}
+
+/// What a run takes its batches from.
+pub enum Batches {
+    Packed(Batcher),
+    Streams(Streams),
+}
+
+impl Batches {
+    /// The batch of this step, counted from 0, without end.
+    pub fn batch(&self, step: u64) -> Batch {
+        match self {
+            Batches::Packed(batches) => batches.batch(step),
+            Batches::Streams(streams) => streams.batch(step),
+        }
+    }
+
+    /// Targets in one epoch: every token of every document, and its end.
+    pub fn targets(&self) -> usize {
+        match self {
+            Batches::Packed(batches) => batches.targets(),
+            Batches::Streams(streams) => streams.targets(),
+        }
+    }
+
+    /// Ends of text among them: one for each document.
+    pub fn eos_targets(&self) -> usize {
+        match self {
+            Batches::Packed(batches) => batches.eos_targets(),
+            Batches::Streams(streams) => streams.eos_targets(),
+        }
+    }
 }
 
 pub struct Data {
     pub tokenizer: Tokenizer,
-    pub train: Batcher,
+    pub train: Batches,
     pub train_documents: usize,
     pub train_chars: usize,
     pub validation: Vec<Document>,
@@ -37,11 +71,21 @@ impl Data {
             documents.iter().map(|document| document.text.clone()).collect()
         };
         let train = texts(&parts.train);
-        let tokenizer = Tokenizer::train_bpe(&train, options.vocab_size)?;
+        let tokenizer = match options.vocab_size {
+            Some(vocab_size) => Tokenizer::train_bpe(&train, vocab_size)?,
+            None => Tokenizer::train_chars(&train)?,
+        };
         let ids = tokenizer.encode_batch(&train)?;
+        let (eos, &DataOptions { time, rows, seed, .. }) = (tokenizer.eos()?, options);
+        let batches = if options.streams {
+            let tokens = Tokens::from_ids(&ids, eos);
+            Batches::Streams(Streams::new(tokens, time, rows, seed)?)
+        } else {
+            Batches::Packed(Batcher::new(&ids, eos, time, rows, seed)?)
+        };
         let baseline = KneserNey::train(&train, BASELINE_ORDER)?;
         Ok(Data {
-            train: Batcher::new(&ids, tokenizer.eos()?, options.time, options.rows, options.seed)?,
+            train: batches,
             train_documents: train.len(),
             train_chars: train.iter().map(|text| text.chars().count()).sum(),
             baseline_bits_per_char: baseline.bits_per_char(&texts(&parts.validation)),

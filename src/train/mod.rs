@@ -9,7 +9,7 @@ mod samples;
 mod schedule;
 mod trainer;
 
-pub use data::{BASELINE_ORDER, Data, DataOptions};
+pub use data::{BASELINE_ORDER, Batches, Data, DataOptions};
 pub use loss_scale::LossScale;
 pub use recipe::Recipe;
 pub use run::{Observer, Options, Progress, Summary, run};

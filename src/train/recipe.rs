@@ -1,16 +1,19 @@
 //! What each preset is trained with when nothing else is said.
 
 use crate::error::Result;
-use crate::models::gpt2;
+use crate::models::{Fresh, preset};
 
 /// Sizes of data and steps that suit a model from scratch.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Recipe {
-    pub vocab_size: usize,
+    /// Tokens of the vocabulary; `None` has one for each character.
+    pub vocab_size: Option<usize>,
     /// Tokens of a row.
     pub time: usize,
     /// Rows of a batch.
     pub rows: usize,
+    /// Whether rows go on from batch to batch, as a recurrent model reads them.
+    pub streams: bool,
     pub steps: u64,
     pub learning_rate: f32,
     pub dropout: f32,
@@ -18,48 +21,64 @@ pub struct Recipe {
 }
 
 impl Recipe {
-    /// `nano` is tuned on copla's own corpus for three minutes on two cores; the others follow the
-    /// usual: a learning rate that falls with the width, the published vocabulary and context.
-    pub fn of(preset: &str) -> Result<Self> {
-        let context = gpt2::preset(preset, 1)?.context;
-        Ok(match preset {
+    /// `nano` and `char-lstm` are tuned on copla's own corpus for a few minutes on two cores; the others
+    /// follow the usual: a learning rate that falls with the width, the published vocabulary and context.
+    /// Usage error: no such preset.
+    pub fn of(name: &str) -> Result<Self> {
+        let model = preset(name, Fresh { vocab: 1, eos: 0, time: 1, dropout: 0.0 })?;
+        let sizes = match name {
+            "char-lstm" => Recipe {
+                vocab_size: None,
+                time: 64,
+                rows: 16,
+                steps: 1500,
+                learning_rate: 3e-3,
+                dropout: 0.4,
+                weight_decay: 0.1,
+                ..Self::PUBLISHED
+            },
             "nano" => Recipe {
-                vocab_size: 512,
+                vocab_size: Some(512),
                 time: 128,
                 rows: 8,
                 steps: 1400,
                 learning_rate: 3e-3,
                 dropout: 0.4,
                 weight_decay: 0.5,
+                ..Self::PUBLISHED
             },
             "micro" => Recipe {
-                vocab_size: 4096,
+                vocab_size: Some(4096),
                 time: 256,
                 rows: 16,
                 steps: 4000,
                 learning_rate: 1.5e-3,
                 dropout: 0.2,
                 weight_decay: 0.1,
+                ..Self::PUBLISHED
             },
             "mini" => Recipe {
-                vocab_size: 8192,
-                time: context,
+                vocab_size: Some(8192),
+                time: 512,
                 rows: 8,
                 steps: 10_000,
                 learning_rate: 1e-3,
                 dropout: 0.1,
                 weight_decay: 0.1,
+                ..Self::PUBLISHED
             },
             "gpt2-medium" => Recipe { learning_rate: 3e-4, ..Self::PUBLISHED },
             _ => Self::PUBLISHED,
-        })
+        };
+        Ok(Recipe { streams: model.is_recurrent(), ..sizes })
     }
 
     /// GPT-2's vocabulary and context; rows and steps for one machine.
     const PUBLISHED: Recipe = Recipe {
-        vocab_size: 50_257,
+        vocab_size: Some(50_257),
         time: 1024,
         rows: 4,
+        streams: false,
         steps: 20_000,
         learning_rate: 6e-4,
         dropout: 0.1,

@@ -2,7 +2,7 @@
 
 use crate::error::{Error, Kind, Result};
 use crate::models::{Input, Model};
-use crate::nn::{Pass, Probe};
+use crate::nn::{Pass, Probe, State};
 use crate::ops::adamw::{AdamW, Moments, StepState};
 use crate::ops::cross_entropy::CrossEntropy;
 use crate::random::Rng;
@@ -25,6 +25,9 @@ pub struct Trainer {
     scale: LossScale,
     step: u64,
     attempt: u64,
+    /// Where a recurrent model is in every row ([`State::recurrent`]): with the parameters, the moments
+    /// and the counts above, all that the next step depends on.
+    carried: Vec<(Tensor, Tensor)>,
 }
 
 /// What one step was like.
@@ -69,6 +72,7 @@ impl Trainer {
             scale,
             step: 0,
             attempt: 0,
+            carried: Vec::new(),
         })
     }
 
@@ -85,14 +89,18 @@ impl Trainer {
     /// One update, or none where a gradient overflowed and a smaller loss scale is left to try: that is
     /// decided on the device. Fails with [`Kind::Diverged`], changing nothing, when the loss or, at the
     /// smallest scale, a gradient is not finite.
+    ///
+    /// A recurrent model goes on in each row where the batch before it ended, a skipped one too: its
+    /// forward pass was as good as any. Gradients end where the batch begins (Williams, Peng, "An Efficient
+    /// Gradient-Based Algorithm for On-Line Training of Recurrent Network Trajectories", 1990).
     pub fn step(&mut self, batch: &Batch) -> Result<Step> {
-        let Launched { input, dropout, loss, norm, learning_rate, loss_scale } =
+        let Launched { input, dropout, loss, norm, learning_rate, loss_scale, carried } =
             self.launch(batch)?;
         let step = self.step + 1;
         // Only now does the host wait for the device.
         let (loss, grad_norm) = (loss.item()?, norm.item()? / loss_scale);
         if !loss.is_finite() {
-            let first = first_not_finite(&*self.model, &self.params, &input, dropout)?;
+            let first = self.first_not_finite(&input, dropout)?;
             return Err(diverged(step, "a finite loss", format!("{loss}, {first}")));
         }
         let skipped = !grad_norm.is_finite();
@@ -102,6 +110,7 @@ impl Trainer {
         } else if !self.scale.overflowed() {
             return Err(diverged(step, "finite gradients", grad_norm.to_string()));
         }
+        self.carried = carried;
         Ok(Step { step, loss, grad_norm, learning_rate, loss_scale, skipped })
     }
 
@@ -113,7 +122,11 @@ impl Trainer {
         let device = self.params.device();
         let (input, targets) = Input::from_batch(batch, device)?;
         let dropout = Rng { attempt: self.attempt, ..self.rng };
+        let mut carried = State { recurrent: self.carried.clone(), ..State::default() };
         let mut pass = Pass { dropout: Some(dropout), ..Pass::new(&self.params) };
+        if self.model.is_recurrent() {
+            pass.state = Some(&mut carried);
+        }
         let hidden = self.model.hidden(&input, &mut pass)?;
         let loss = self.model.loss(&hidden, &targets, self.cross_entropy(batch), &mut pass)?;
         drop(hidden);
@@ -129,13 +142,30 @@ impl Trainer {
         let max_grad_norm = self.max_grad_norm;
         let state = StepState { step, learning_rate, max_grad_norm, loss_scale };
         self.rule.step(&mut self.params, &self.grads, &mut self.moments, &norm, state)?;
-        Ok(Launched { input, dropout, loss: value, norm, learning_rate, loss_scale })
+        let carried = carried.recurrent;
+        Ok(Launched { input, dropout, loss: value, norm, learning_rate, loss_scale, carried })
     }
 
     /// How the loss of `batch` is taken: as many rows of logits at once as their bytes allow.
     pub(super) fn cross_entropy(&self, batch: &Batch) -> CrossEntropy {
         let row = self.model.vocab_size() * size_of::<f32>();
         CrossEntropy { targets: batch.targets(), chunk: (LOGITS_BYTES / row).max(1) }
+    }
+
+    /// Where in the model the numbers that are not finite begin, found by going through it once more.
+    fn first_not_finite(&self, input: &Input, dropout: Rng) -> Result<String> {
+        let mut watch = Watch(None);
+        let mut carried = State { recurrent: self.carried.clone(), ..State::default() };
+        let mut pass = Pass { dropout: Some(dropout), ..Pass::new(&self.params) };
+        pass.probe = Some(&mut watch);
+        if self.model.is_recurrent() {
+            pass.state = Some(&mut carried);
+        }
+        no_grad(|| self.model.hidden(input, &mut pass))?;
+        Ok(match watch.0 {
+            Some(site) => format!("not finite from {site} on"),
+            None => "every hidden state finite".into(),
+        })
     }
 }
 
@@ -147,35 +177,23 @@ pub(super) struct Launched {
     norm: Tensor,
     learning_rate: f32,
     loss_scale: f32,
+    carried: Vec<(Tensor, Tensor)>,
 }
 
-/// Where in the model the numbers that are not finite begin, found by going through it once more.
-fn first_not_finite(
-    model: &dyn Model,
-    params: &Parameters,
-    input: &Input,
-    dropout: Rng,
-) -> Result<String> {
-    /// Keeps the first site that shows one.
-    struct Watch(Option<String>);
-    impl Probe for Watch {
-        fn wants(&self, site: &str) -> bool {
-            self.0.is_none() && site.starts_with("hidden.")
-        }
-        fn visit(&mut self, site: &str, x: Tensor) -> Result<Tensor> {
-            if !x.read()?.iter().all(|x| x.is_finite()) {
-                self.0 = Some(site.to_string());
-            }
-            Ok(x)
-        }
+/// Keeps the first site that shows a number that is not finite.
+struct Watch(Option<String>);
+
+impl Probe for Watch {
+    fn wants(&self, site: &str) -> bool {
+        self.0.is_none() && site.starts_with("hidden.")
     }
-    let mut watch = Watch(None);
-    let mut pass = Pass { dropout: Some(dropout), probe: Some(&mut watch), ..Pass::new(params) };
-    no_grad(|| model.hidden(input, &mut pass))?;
-    Ok(match watch.0 {
-        Some(site) => format!("not finite from {site} on"),
-        None => "every hidden state finite".into(),
-    })
+
+    fn visit(&mut self, site: &str, x: Tensor) -> Result<Tensor> {
+        if !x.read()?.iter().all(|x| x.is_finite()) {
+            self.0 = Some(site.to_string());
+        }
+        Ok(x)
+    }
 }
 
 fn diverged(step: u64, expected: &str, found: String) -> Error {

@@ -64,7 +64,7 @@ def linear() -> list[Family]:
 
 def lstm() -> list[Family]:
     family = Family("lstm")
-    sizes = {"odd": (3, 7, 5, 11), "one": (1, 1, 1, 1), "long": (2, 33, 3, 8)}  # (batch, time, inputs, hidden)
+    sizes = {"odd": (3, 7, 5, 11), "one": (1, 1, 1, 1), "long": (2, 33, 3, 8), "documents": (3, 9, 5, 7)}
     for name, (batch, time, inputs, hidden) in sizes.items():
         with family.case(name) as case:
             layer = torch.nn.LSTM(inputs, hidden, batch_first=True, dtype=torch.float64)
@@ -76,10 +76,37 @@ def lstm() -> list[Family]:
             # One row for each direction of each layer, of which there is one.
             state = [case.normal(part, batch, hidden) for part in ("h0", "c0")]
             rows = tuple(part.unsqueeze(0) for part in state)
-            y, (h, c) = torch.func.functional_call(layer, weights, (x, rows))
+            if name == "documents":
+                y, (h, c) = document_by_document(case, layer, weights, x, rows)
+            else:
+                y, (h, c) = torch.func.functional_call(layer, weights, (x, rows))
             # After the outputs of all steps, the last state as if it were two steps more.
             case.output("y", torch.cat([y, h.transpose(0, 1), c.transpose(0, 1)], 1))
     return [family]
+
+
+def document_by_document(case: Case, layer: torch.nn.LSTM, weights: dict, x: torch.Tensor, state: tuple) -> tuple:
+    """Every document by itself, from zeros; but what goes on from before the row, from the row's state."""
+    starts = [[0, 3, 4], [2], []]  # the last two rows go on
+    places = torch.arange(x.shape[1])
+    # What goes on is some way into its document.
+    first = [[s for s in row if s <= place] for row in starts for place in places]
+    positions = [place - max(s) if s else place + 5 for place, s in zip(places.repeat(len(starts)), first)]
+    case.store("positions", torch.stack(positions).reshape(x.shape[:2]))
+    rows = []
+    for row, document_starts in enumerate(starts):
+        now = tuple(part[:, row : row + 1] for part in state)
+        outputs = []
+        ends = [*document_starts, x.shape[1]]
+        for start, end in zip([0, *document_starts], ends):
+            if start in document_starts:
+                now = tuple(torch.zeros_like(part) for part in now)
+            if start < end:
+                y, now = torch.func.functional_call(layer, weights, (x[row : row + 1, start:end], now))
+                outputs.append(y)
+        rows.append((torch.cat(outputs, 1), *now))
+    y, h, c = zip(*rows)
+    return torch.cat(y), (torch.cat(h, 1), torch.cat(c, 1))
 
 
 def attend(case: Case, qkv: torch.Tensor, first_key: torch.Tensor, scale: float | None, keep_probs: bool) -> None:

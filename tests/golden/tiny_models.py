@@ -12,7 +12,7 @@ from transformers.utils.logging import disable_progress_bar
 from recorder import generator, save
 
 STEPS = 10
-PROMPT, NEW_TOKENS = 7, 16
+PROMPT, NEW_TOKENS, TELLING = 7, 16, 4
 # Below this gap between the best two logits, greedy text would hang on f32 rounding.
 LEAST_MARGIN = 0.01
 
@@ -57,6 +57,23 @@ CONFIGS = {
     ),
     # Six heads: slopes of four, and every other one of eight.
     "bloom_tiny": BloomConfig(vocab_size=97, seq_length=40, hidden_size=36, n_layer=3, n_head=6, **NO_END),
+}
+
+# A head of its own, which none of the published models has.
+UNTIED = {
+    "gpt2": GPT2Config(vocab_size=31, n_positions=12, n_embd=12, n_layer=2, n_head=2, tie_word_embeddings=False, **NO_END),
+    "gpt_neo": GPTNeoConfig(
+        vocab_size=31,
+        max_position_embeddings=12,
+        hidden_size=12,
+        num_layers=2,
+        num_heads=2,
+        attention_types=[[["global", "local"], 1]],
+        window_size=5,
+        tie_word_embeddings=False,
+        **NO_END,
+    ),
+    "bloom": BloomConfig(vocab_size=31, seq_length=12, hidden_size=12, n_layer=2, n_head=2, tie_word_embeddings=False, **NO_END),
 }
 
 
@@ -114,6 +131,45 @@ def greedy(model: PreTrainedModel, prompt: torch.Tensor) -> torch.Tensor:
     return result.sequences[:, prompt.shape[1] :]
 
 
+def decode(reader: PreTrainedModel, writer: PreTrainedModel, prompt: torch.Tensor) -> tuple[torch.Tensor, float]:
+    """Greedy text until the context is full, the prompt read by one model and the rest written, token by token over its
+    cache, by the other; and the least gap between the best two logits."""
+    result = reader(prompt, use_cache=True)
+    text, margin = [], float("inf")
+    for _ in range(writer.config.max_position_embeddings - prompt.shape[1]):
+        best, second = result.logits[0, -1].topk(2).values.tolist()
+        margin = min(margin, best - second)
+        text.append(result.logits[0, -1].argmax())
+        result = writer(text[-1].view(1, 1), past_key_values=result.past_key_values, use_cache=True)
+    return torch.stack(text), margin
+
+
+def telling_texts(name: str, directory: Path) -> dict[str, torch.Tensor]:
+    """Prompts whose greedy text any mistake of the dialect changes, even one made after the prompt only: a window one key
+    too narrow or too wide, none at all, scaled scores."""
+
+    def load(scale: float = 1.0, **wrong: int) -> PreTrainedModel:
+        model = AutoModelForCausalLM.from_pretrained(directory, dtype=torch.float64, attn_implementation="eager", **wrong)
+        with torch.no_grad():
+            for block in model.transformer.h:
+                block.attn.attention.q_proj.weight *= scale
+        return model
+
+    right, head_dim = load(), CONFIGS[name].hidden_size // CONFIGS[name].num_heads
+    window, context = CONFIGS[name].window_size, CONFIGS[name].max_position_embeddings
+    wrong = [load(window_size=keys) for keys in (window - 1, window + 1, context)] + [load(scale=head_dim**-0.5)]
+    prompts, texts, random = [], [], generator(f"{name}/prompts")
+    with torch.no_grad():
+        while len(texts) < TELLING:
+            prompt = torch.randint(right.config.vocab_size, (1, PROMPT), generator=random)
+            text, margin = decode(right, right, prompt)
+            tells = all((decode(right, writer, prompt)[0] != text).any() for writer in wrong)
+            if tells and margin > LEAST_MARGIN:
+                prompts.append(prompt[0])
+                texts.append(text)
+    return {"prompts": torch.stack(prompts), "greedy": torch.stack(texts)}
+
+
 def train(model: PreTrainedModel, token_ids: torch.Tensor) -> dict[str, torch.Tensor]:
     """Ten AdamW steps on one batch: losses before the first step and after each, norms before clipping, weights at the end."""
     matrices = [values for values in model.parameters() if values.dim() == 2]
@@ -149,3 +205,18 @@ def make(name: str, directory: Path) -> None:
     save(expected, directory / "expected.safetensors")
     save(gradients, directory / "expected_gradients.safetensors")
     save(train(model, token_ids), directory / "expected_adamw.safetensors")
+    if model.config.model_type == "gpt_neo":
+        save(telling_texts(name, directory), directory / "expected_greedy.safetensors")
+
+
+def untied(directory: Path) -> None:
+    """Models that differ from the others by their head: logits only."""
+    disable_progress_bar()
+    for family, config in UNTIED.items():
+        name = f"untied/{family}"
+        random_model(name, config).save_pretrained(directory / family)
+        model = AutoModelForCausalLM.from_pretrained(directory / family, dtype=torch.float64, attn_implementation="eager")
+        token_ids = torch.randint(config.vocab_size, (1, 11), generator=generator(f"{name}/token_ids"))
+        with torch.no_grad():
+            logits = model(token_ids).logits
+        save({"token_ids": token_ids, "logits": logits}, directory / family / "expected.safetensors")

@@ -1,10 +1,13 @@
 """Files of `torch.save` in both of its forms, and files that only look like them: lies and attacks, by hand."""
 
 import struct
+import tempfile
 import zipfile
+import zlib
 from io import BytesIO
 from pathlib import Path
 
+import numpy as np
 import torch
 from safetensors.torch import load_file, save_file
 
@@ -47,6 +50,39 @@ def gpt2(weights: Path) -> dict[str, torch.Tensor]:
     return state
 
 
+def checkpoint() -> dict:
+    """As people save in the middle of training: the weights under a key, beside numbers and the optimiser's tensors."""
+    module = torch.nn.Linear(3, 2)
+    module.load_state_dict({"weight": torch.arange(6.0).view(2, 3), "bias": torch.tensor([-1.0, 1.0])})
+    optimiser = torch.optim.AdamW(module.parameters(), lr=1e-3)
+    module(torch.ones(1, 3)).sum().backward()
+    optimiser.step()
+    module.load_state_dict({"weight": torch.arange(6.0).view(2, 3), "bias": torch.tensor([-1.0, 1.0])})
+    return {"epoch": 3, "loss": 0.25, "state_dict": module.state_dict(), "optimizer": optimiser.state_dict(), "args": None}
+
+
+def beyond_4_gib(path: Path) -> None:
+    """A file of `torch.save` in which a tensor lies behind 4 GiB of zeros: all but those zeros."""
+    big = torch.zeros(2**31 + 1000, dtype=torch.half)
+    with tempfile.TemporaryDirectory() as directory:
+        whole = Path(directory) / "zip64.bin"
+        torch.save({"big": big, "w": torch.arange(6.0)}, whole)
+        bytes_ = np.memmap(whole, dtype=np.uint8, mode="r")
+        # The storages begin at multiples of 64 bytes; what precedes the first is small.
+        start = zipfile.ZipFile(whole).getinfo("zip64/data/0").header_offset
+        name_and_extra = struct.unpack("<HH", bytes_[start + 26 : start + 30].tobytes())
+        start += 30 + sum(name_and_extra)
+        end = start + big.nbytes
+        parts = {"head": bytes_[:start], "tail": bytes_[end:]}
+        assert not bytes_[end - 4096 : end].any()
+        save_file(
+            {name: torch.from_numpy(np.array(part)) for name, part in parts.items()},
+            path,
+            metadata={"zeros_between": str(big.nbytes)},
+        )
+    assert path.stat().st_size < LARGEST_FILE, path
+
+
 def save(state: dict, directory: Path) -> None:
     directory.mkdir(parents=True, exist_ok=True)
     torch.save(state, directory / "zip.bin")
@@ -87,7 +123,88 @@ def call(module: str, name: str, argument: str = COMMAND) -> bytes:
     return f"c{module}\n{name}\n".encode() + b"(" + text(argument) + b"tR"
 
 
+# What fickling and picklescan list as dangerous to be spoken of: modules that run, load or send, and names that reach
+# others. One of each kind; all are refused for the same reason, that no state dict needs them.
+GLOBALS = """
+nt.system builtins.exec builtins.__import__ builtins.compile builtins.open builtins.breakpoint builtins.setattr
+builtins.globals __builtin__.eval __builtin__.getattr pty.spawn webbrowser.open socket.create_connection socket.socket
+ctypes.CDLL importlib.import_module importlib.machinery.SourceFileLoader numpy.testing._private.utils.runstring
+numpy.load numpy.f2py.crackfortran.getlincoef torch.jit.load torch.serialization.load torch.storage._load_from_bytes
+torch._utils._rebuild_sparse_tensor torch.utils._config_module.load_config torch._dynamo.guards.GuardBuilder.get
+runpy.run_path runpy._run_module_code subprocess.check_output commands.getoutput asyncio.create_subprocess_shell
+timeit.timeit code.InteractiveInterpreter bdb.Bdb pdb.run cProfile.run trace.Trace doctest.debug_script pydoc.pipepager
+pip.main ensurepip._run_pip venv.create idlelib.pyshell.ModifiedInterpreter lib2to3.pgen2.pgen.ParserGenerator
+operator.attrgetter operator.methodcaller functools.partial functools.reduce itertools.starmap types.CodeType
+types.FunctionType marshal.loads pickle.loads _pickle.Unpickler dill.loads cloudpickle.load joblib.load shelve.open
+shutil.rmtree os.popen os.execv os.remove posix.popen sys.modules sys.settrace signal.signal multiprocessing.Process
+threading.Thread concurrent.futures.ThreadPoolExecutor urllib.request.urlretrieve http.client.HTTPSConnection
+requests.api.get httplib.HTTPConnection smtplib.SMTP ftplib.FTP aiohttp.client.ClientSession linecache.getline
+logging.config.listen tempfile.mktemp zipimport.zipimporter platform.popen distutils.file_util.write_file
+uuid._get_command_stdout _osx_support._read_output test.support.script_helper.assert_python_ok
+transformers.AutoModel.from_pretrained tensorflow.io.read_file keras.models.load_model
+""".split()
+
+OS_SYSTEM = text("os") + text("system") + b"\x93"
+ARGUMENT = b"(" + text(COMMAND) + b"t"
+
+
+def short_text(value: str) -> bytes:
+    return b"\x8c" + bytes([len(value)]) + value.encode()
+
+
+def frame(body: bytes) -> bytes:
+    return b"\x95" + struct.pack("<Q", len(body)) + body
+
+
 ATTACKS = {
+    **{f"global_{name}": state_dict(call(*name.rsplit(".", 1))) for name in GLOBALS},
+    # The same call in the words of every protocol.
+    "protocol_0_text": b"(dp0\nVw\np1\ncos\nsystem\np2\n(V" + COMMAND.encode() + b"\np3\ntp4\nRp5\ns.",
+    "protocol_0_inst": b"(S'" + COMMAND.encode() + b"'\nios\nsystem\n.",
+    "protocol_1": b"}q\0" + text("w") + b"cos\nsystem\nq\1" + ARGUMENT + b"Rq\2s.",
+    "protocol_1_string": b"}(U\1wcos\nsystem\n(U" + bytes([len(COMMAND)]) + COMMAND.encode() + b"tRu.",
+    "protocol_3": b"\x80\x03}" + text("w") + call("os", "system") + b"s.",
+    "protocol_4_frame": b"\x80\x04" + frame(short_text("os") + b"\x94" + short_text("system") + b"\x94\x93\x94(" + short_text(COMMAND) + b"t\x94R\x94."),
+    "protocol_5": b"\x80\x05" + frame(short_text("posix") + short_text("system") + b"\x93" + short_text(COMMAND) + b"\x85R."),
+    "protocol_5_out_of_band": b"\x80\x02\x97\x98.",
+    "protocol_5_bytearray": b"\x80\x02\x96" + struct.pack("<Q", 2**62) + b".",
+    "protocol_255": b"\x80\xff}.",
+    "protocol_changed_midway": b"\x80\x02}\x80\x04" + OS_SYSTEM + ARGUMENT + b"R.",
+    # Every way to make an object, and to have it act.
+    "newobj_of_a_class": b"\x80\x02csubprocess\nPopen\n" + ARGUMENT + b"\x81.",
+    "newobj_ex": b"\x80\x02ccollections\nOrderedDict\n)}\x92.",
+    "newobj_ex_of_a_class": b"\x80\x02csubprocess\nPopen\n" + ARGUMENT + b"}\x92.",
+    "extension_2": b"\x80\x02\x83\1\0" + ARGUMENT + b"R.",
+    "extension_4": b"\x80\x02\x84\1\0\0\0" + ARGUMENT + b"R.",
+    "inst_in_a_state_dict": b"\x80\x02}" + text("w") + b"(" + text(COMMAND) + b"isubprocess\nPopen\ns.",
+    "obj_in_a_state_dict": b"\x80\x02}" + text("w") + b"(csubprocess\nPopen\n" + text(COMMAND) + b"os.",
+    "build_of_a_function": b"\x80\x02ctorch._utils\n_rebuild_tensor_v2\n}" + text("__code__") + text(COMMAND) + b"sb.",
+    "build_of_two_states": b"\x80\x02ccollections\nOrderedDict\n)R}}\x86b.",
+    "ordered_dict_of_a_call": b"\x80\x02ccollections\nOrderedDict\n(" + call("os", "system") + b"tR.",
+    "parameter_of_a_call": state_dict(b"ctorch._utils\n_rebuild_parameter\n(" + call("os", "system") + b"\x88ccollections\nOrderedDict\n)RtR"),
+    "tensor_of_a_call": state_dict(tensor().replace(numbers(2, 3), call("os", "system"))),
+    "class_as_a_value": state_dict(b"ctorch\nFloatStorage\n"),
+    # Tricks with the stack and the memo, by which a scanner that only reads names sees none, or harmless ones.
+    "names_from_the_memo": b"\x80\x02" + text("os") + b"q\0" + text("system") + b"q\1}h\0h\1\x93" + ARGUMENT + b"Rs.",
+    "names_swapped_in_the_memo": b"\x80\x02" + text("collections") + b"q\0" + text("os") + b"q\0h\0" + text("system") + b"\x93" + ARGUMENT + b"R.",
+    "names_put_late": b"\x80\x02" + text("system") + text("os") + b"p0\n" + b"g0\n\x93.",
+    "memoize": b"\x80\x02" + text("os") + b"\x94" + text("system") + b"\x93.",
+    "call_and_pop": b"\x80\x02" + call("os", "system") + b"0" + state_dict(tensor())[2:],
+    "pop_to_mark": b"\x80\x02(" + call("os", "system") + b"1" + state_dict(tensor())[2:],
+    "duplicate": b"\x80\x02}22.",
+    "global_from_the_memo": b"\x80\x02cos\nsystem\nq\0" + state_dict(b"h\0" + ARGUMENT + b"R")[2:],
+    "global_with_a_return": b"\x80\x02ccollections\r\nOrderedDict\r\n)R.",
+    "global_with_a_space": b"\x80\x02c collections\nOrderedDict\n)R.",
+    "global_homoglyph": "\x02ccollecti\u043ens\nOrderedDict\n)R.".encode().replace(b"\x02", b"\x80\x02", 1),
+    "global_without_a_module": b"\x80\x02c\neval\n" + ARGUMENT + b"R.",
+    "global_after_stop": state_dict(tensor()) + call("os", "system") + b".",
+    "integer_text": b"\x80\x02I1\n.",
+    "long_text_number": b"\x80\x02L9999999999L\n.",
+    "set": b"\x80\x02\x8f(" + text("w") + b"\x90.",
+    "frozenset": b"\x80\x02(" + text("w") + b"\x91.",
+    "text_8": b"\x80\x02\x8d" + struct.pack("<Q", 2**63) + b"w.",
+    "two_checkpoints": state_dict(state_dict(tensor())[2:-1], state_dict(tensor())[2:-1], names=["state_dict", "model"]),
+    "checkpoint_of_numbers": state_dict(b"G" + struct.pack(">d", 0.5), names=["loss"]),
     "global_os_system": state_dict(call("os", "system")),
     "global_posix_system": state_dict(call("posix", "system")),
     "global_eval": state_dict(call("builtins", "eval")),
@@ -198,9 +315,16 @@ def containers() -> dict[str, bytes]:
     with zipfile.ZipFile(twice, "w") as out:
         for name in ["a/data.pkl", "b/data.pkl"]:
             out.writestr(name, good)
+    attack = state_dict(call("os", "system"))
+    pickle_crc = plain.index(struct.pack("<I", zlib.crc32(good)), directory)
     return {
         "zip/file_compressed": compressed.getvalue(),
         "zip/file_two_pickles": twice.getvalue(),
+        "zip/file_appended_to_another": archive(attack) + plain,
+        "zip/file_with_a_pickle_behind": plain + attack,
+        "zip/file_in_a_zip": archive(plain),
+        "zip/file_pickle_with_a_path": plain.replace(b"model/data.pkl", b"./////data.pkl").replace(b"model/data/0", b"../../data/0"),
+        "zip/file_damaged_pickle": changed(plain, (pickle_crc, b"\1\2\3\4")),
         "zip/file_big_endian": archive(good, byteorder=b"big"),
         "zip/file_encrypted": changed(plain, (directory + 8, b"\1")),
         "zip/file_other_name": changed(plain, (30, b"m0del")),
@@ -216,6 +340,9 @@ def containers() -> dict[str, bytes]:
         "zip/file_comment": plain[:-2] + b"\x04\0PK\5\6",
         "zip/file_with_a_tail": plain + b"\0",
         "zip/file_without_directory": plain[:directory],
+        "old/file_pickle_first": attack + older(good),
+        "old/file_with_a_pickle_behind": older(good) + attack,
+        "old/file_of_one_pickle": good,
         "old/file_big_endian": older(good, system=b"\x89"),
         "old/file_count": older(good, storages=[(7, ELEMENTS)]),
         "old/file_count_negative": older(good, storages=[(-1, ELEMENTS)]),
@@ -232,6 +359,9 @@ def make(directory: Path) -> None:
     plain = {name: values.detach().contiguous().clone() for name, values in mixed().items()}
     save_file(plain, directory / "mixed" / "expected.safetensors")
     save(gpt2(directory.parent / "gpt2_tiny" / "model.safetensors"), directory / "gpt2")
+
+    save(checkpoint(), directory / "checkpoint")
+    beyond_4_gib(directory / "zip64.safetensors")
 
     refused = containers()
     for name, pickle in ATTACKS.items():

@@ -183,6 +183,19 @@ fn lengths_that_lie_are_found_out() {
 }
 
 #[test]
+fn a_file_of_another_commit_is_not_taken() {
+    let site = site();
+    let other = "d".repeat(40);
+    let server = Server::start(move |request| match request.path.ends_with("config.json") {
+        true => site.answer(request).with("X-Repo-Commit", &other),
+        false => site.answer(request),
+    });
+    let (error, line) = Client::new(&server).refused("verso");
+    assert_eq!(error.kind(), Kind::Failure);
+    assert!(line.contains("found another commit, dddd"), "{line}");
+}
+
+#[test]
 fn silence_has_an_end() {
     let slow = [
         // A listing that does not come, bytes that stop coming, and not even a status.

@@ -1,7 +1,7 @@
 //! Requests to the hub: redirects, the token that only the hub sees, and what is worth another try.
 
 use super::{Hub, Observer};
-use crate::error::{Error, Result};
+use crate::error::{Error, Kind, Result};
 use std::time::Duration;
 use ureq::http::{HeaderMap, Response};
 use ureq::{Agent, Body};
@@ -147,7 +147,7 @@ impl<'a> Client<'a> {
             url = next;
         }
         let found = format!("more than {MOST_REDIRECTS} redirects");
-        Err(Error::shape(thing, "an answer", found).into())
+        Err(Error::new(Kind::Failure, thing, "an answer", found).into())
     }
 
     /// Tries until it works, or is refused, or patience is at its end: then `failed` makes the error of
@@ -214,7 +214,7 @@ impl<'a> Client<'a> {
             },
             _ => {
                 let expected = format!("an answer of {endpoint}");
-                return Error::shape(thing, expected, why).into();
+                return Error::new(Kind::Failure, thing, expected, why).into();
             }
         };
         Error::bad_data(thing, format!("something to read at {endpoint}"), found).into()
@@ -253,7 +253,7 @@ pub(super) fn trouble(error: ureq::Error) -> Trouble {
             ConnectionReset | ConnectionAborted | BrokenPipe | TimedOut => {
                 passing(error.to_string())
             }
-            _ => Trouble::Unreachable(format!("{error} (is there a network?)")),
+            _ => Trouble::Unreachable(error.to_string()),
         },
         ureq::Error::Timeout(which) => passing(format!("no answer in time ({which})")),
         ureq::Error::Protocol(_) | ureq::Error::BodyStalled => passing(error.to_string()),

@@ -208,6 +208,14 @@ fn a_header_that_lies_is_refused_by_name() {
         refused(&file(&two.replace("RANGE", range), 9), "`b`: expected bytes from 4 on");
     }
 
+    // A reader that takes the first and one that takes the last would see different weights.
+    refused(
+        &file(&two.replace("\"b\"", "\"a\"").replace("RANGE", "0, 4"), 4),
+        "`a`: expected each name once",
+    );
+    let metadata = r#"{"__metadata__": {"format": "pt"}, "__metadata__": {}}"#;
+    refused(&file(metadata, 0), "`__metadata__`: expected each name once");
+
     // Ranges whose ends would overflow once the header is added to them.
     let huge = (1u64 << 61) - 1;
     let entries: Vec<_> = (0..8)

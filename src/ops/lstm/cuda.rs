@@ -27,6 +27,7 @@ pub(super) fn step(
         .arg(recurrent)
         .arg(b_ih)
         .arg(b_hh)
+        .arg(run.positions.as_ref())
         .arg(h.len() as u64)
         .arg(time as u32)
         .arg(hidden as u32)
@@ -36,7 +37,7 @@ pub(super) fn step(
     unsafe { launch.run() }
 }
 
-/// da of step t, also among all, and dc for the step before.
+/// da of step t among all, and for the step before what of it goes back, and dc.
 pub(super) fn step_backward(run: &mut RunBackward, da: ViewMut, t: usize) -> Result<()> {
     let RunBackward { forward, dy, dgates, dh, dc } = run;
     let [.., c0] = &forward.inputs;
@@ -53,6 +54,7 @@ pub(super) fn step_backward(run: &mut RunBackward, da: ViewMut, t: usize) -> Res
         .arg(&forward.gates)
         .arg(&forward.cells)
         .arg(c0)
+        .arg(forward.positions.as_ref())
         .arg((batch * hidden) as u64)
         .arg(time as u32)
         .arg(hidden as u32)

@@ -11,6 +11,9 @@
 //! dx = da·W_ih     dW_ih = daᵀ·x      dW_hh = Σ daₜᵀ·h_{t−1}               db_ih = db_hh = Σ da
 //! ```
 //!
+//! Where a document starts, h_{t−1} and c_{t−1} are zero, and nothing flows back to what came before: so
+//! documents lie packed in a row, follow one another from call to call, or stand behind padding.
+//!
 //! Hochreiter, Schmidhuber, "Long Short-Term Memory" (1997), with the forget gate of Gers,
 //! Schmidhuber, Cummins (2000); equals `torch.nn.LSTM(batch_first=True)` with its gates in their
 //! order. What x brings to the gates is one product for all steps, and so are the gradients of both
@@ -21,7 +24,7 @@ mod cuda;
 #[cfg(test)]
 mod tests;
 
-use super::{expect_dims, expect_float, linear, same_device};
+use super::{expect_dims, expect_float, expect_ids, linear, same_device};
 use crate::dtype::DType;
 use crate::error::{Error, Result};
 use crate::shape::Shape;
@@ -30,16 +33,19 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 impl Tensor {
     /// `self` [batch, time, input] through a layer of weights `w_ih` [4·hidden, input] and `w_hh`
-    /// [4·hidden, hidden] with biases [4·hidden], from the state `h0`, `c0` [batch, hidden]: the
+    /// [4·hidden, hidden] with biases [4·hidden], from the state (h0, c0), each [batch, hidden]: the
     /// outputs [batch, time, hidden] and the last state, (y, (h, c)). All are of one float dtype but
     /// the cell, which is f32 as every sum that grows over time.
+    ///
+    /// `positions` (u32, [batch, time]) are places in documents: one starts wherever they are 0. Without
+    /// them a row goes on from its state to its end.
     ///
     /// ```
     /// use copla::{DType, Device, Tensor};
     /// let zeros = |dims: &[usize]| Tensor::zeros(dims, DType::F32, Device::Cpu);
     /// let (x, bias, state) = (zeros(&[1, 7, 3])?, zeros(&[20])?, zeros(&[1, 5])?);
     /// let (w_ih, w_hh) = (zeros(&[20, 3])?, zeros(&[20, 5])?);
-    /// let (y, (h, c)) = x.lstm(&w_ih, &w_hh, &bias, &bias, &state, &state)?;
+    /// let (y, (h, c)) = x.lstm(&w_ih, &w_hh, &bias, &bias, (&state, &state), None)?;
     /// assert_eq!((y.dims(), h.dims(), c.dims()), (&[1, 7, 5][..], &[1, 5][..], &[1, 5][..]));
     /// # Ok::<(), copla::Error>(())
     /// ```
@@ -49,18 +55,19 @@ impl Tensor {
         w_hh: &Tensor,
         b_ih: &Tensor,
         b_hh: &Tensor,
-        h0: &Tensor,
-        c0: &Tensor,
+        (h0, c0): (&Tensor, &Tensor),
+        positions: Option<&Tensor>,
     ) -> Result<(Tensor, (Tensor, Tensor))> {
         let inputs = [self, w_ih, w_hh, b_ih, b_hh, h0, c0];
-        let sizes = Sizes::check(inputs)?;
+        let sizes = Sizes::check(inputs, positions)?;
         let Sizes { device, batch, time, hidden } = sizes;
         let dtype = self.dtype();
         let gates = no_grad(|| self.linear_f32(w_ih))?.into_buffer()?;
         let cells = Buffer::new(device, DType::F32, batch * time * hidden)?;
         let y = Buffer::new(device, dtype, batch * time * hidden)?;
         let c = c0.detach().into_buffer()?;
-        let mut run = Run { sizes, y, c, gates, cells };
+        let positions = positions.cloned();
+        let mut run = Run { sizes, positions, y, c, gates, cells };
         let (mut h, biases) = (h0.detach(), [b_ih, b_hh]);
         for t in 0..time {
             let recurrent = no_grad(|| h.linear_f32(w_hh))?;
@@ -72,13 +79,14 @@ impl Tensor {
             }
             h = Tensor::new(next, *h0.shape());
         }
-        let Run { y, c, gates, cells, .. } = run;
+        let Run { positions, y, c, gates, cells, .. } = run;
         let last = Arc::new(Mutex::new([None, None]));
         let y = Tensor::new(y, Shape::new(&[batch, time, hidden])?);
         let outputs = y.clone();
         let y = y.with_history(&inputs, || Lstm {
             sizes,
             inputs: inputs.map(Tensor::detach),
+            positions,
             y: outputs,
             gates,
             cells,
@@ -102,10 +110,11 @@ struct Sizes {
 }
 
 impl Sizes {
-    fn check(tensors: [&Tensor; 7]) -> Result<Self> {
+    fn check(tensors: [&Tensor; 7], positions: Option<&Tensor>) -> Result<Self> {
         let op = "lstm";
         let [x, w_ih, w_hh, b_ih, b_hh, h0, c0] = tensors;
-        let device = same_device(op, &tensors)?;
+        let all: Vec<&Tensor> = tensors.into_iter().chain(positions).collect();
+        let device = same_device(op, &all)?;
         let (batch, time, input, hidden) = match (x.dims(), w_hh.dims()) {
             (&[batch, time, input], &[_, hidden]) if time > 0 => (batch, time, input, hidden),
             _ => {
@@ -132,6 +141,10 @@ impl Sizes {
             }
         }
         expect_float(op, "input", x)?;
+        if let Some(positions) = positions {
+            expect_dims(op, "positions", positions, &[batch, time])?;
+            expect_ids(op, "positions", positions)?;
+        }
         Ok(Sizes { device, batch, time, hidden })
     }
 }
@@ -139,6 +152,7 @@ impl Sizes {
 /// A forward under way.
 struct Run {
     sizes: Sizes,
+    positions: Option<Tensor>,
     /// [batch, time, hidden], as far as it is known.
     y: Buffer,
     /// [batch, hidden] in f32, after the last step that was made.
@@ -156,6 +170,7 @@ type LastGradients = Arc<Mutex<[Option<Tensor>; 2]>>;
 struct Lstm {
     sizes: Sizes,
     inputs: [Tensor; 7],
+    positions: Option<Tensor>,
     y: Tensor,
     gates: Buffer,
     cells: Buffer,
@@ -207,7 +222,11 @@ impl Op for Lstm {
         }
         if let Some((dw_hh, beta)) = to.slot(2, w_hh)? {
             let earlier = self.y.narrow(1, 0, time - 1)?;
-            let before = Tensor::concat(&[&h0.unsqueeze(1)?, &earlier], 1)?;
+            let mut before = Tensor::concat(&[&h0.unsqueeze(1)?, &earlier], 1)?;
+            if let Some(positions) = &self.positions {
+                let goes_on = positions.ne(&Tensor::zeros(&[1], DType::U32, device)?)?;
+                before = before.mul(&goes_on.cast(dtype)?.unsqueeze(2)?)?;
+            }
             linear::add_dweight(dw_hh, beta, &da, &before)?;
         }
         for (input, bias) in [(3, b_ih), (4, b_hh)] {

@@ -8,10 +8,11 @@ use tokenizers::models::bpe::{BPE, Vocab};
 use tokenizers::pre_tokenizers::PreTokenizerWrapper;
 use tokenizers::{AddedToken, Tokenizer as Inner};
 
-use super::special::{LISTS, Special, added_token, named, to_words};
+use super::special::{LISTS, Special, add_special, added_token, named, to_words};
 use super::{Tokenizer, byte_level, library, surround_prompts};
 use crate::formats::atomic;
 use crate::formats::json::{self, Object};
+use crate::formats::mapped::refuse_pointer;
 use crate::{Error, Result};
 
 const TOKENIZER: &str = "tokenizer.json";
@@ -64,7 +65,7 @@ impl Tokenizer {
                 config.entry(special.token_key()).or_insert_with(|| token.into());
             }
         }
-        add_special(&mut inner, named(&config));
+        add_special(&mut inner, &named(&config));
         let mut tokenizer = Self::new(inner, config, &dir.display().to_string())?;
         if begins || ends {
             let [bos, eos] = [Special::Bos, Special::Eos].map(|s| tokenizer.special(s));
@@ -131,16 +132,6 @@ fn without_config(
         true => Ok(Some(byte_level(bpe(&vocab, &merges, added)?, prefix_space))),
         false => Ok(None),
     }
-}
-
-/// Makes `tokens` special; how one is found in a text remains what was said where it was added.
-fn add_special(inner: &mut Inner, tokens: Vec<AddedToken>) {
-    let said = inner.get_added_tokens_decoder();
-    let as_said = |token: AddedToken| match said.values().find(|t| t.content == token.content) {
-        Some(said) => said.clone().special(true),
-        None => token,
-    };
-    inner.add_special_tokens(&tokens.into_iter().map(as_said).collect::<Vec<_>>());
 }
 
 /// The name of the tokenizer's class: as `tokenizer_config.json` or `config.json` has it, else that of
@@ -230,8 +221,9 @@ fn bpe(vocab: &Path, merges: &Path, added: &BTreeMap<u32, AddedToken>) -> Result
 
 /// The text of a file, without the mark that some editors put before it.
 fn read(path: &Path) -> Result<String> {
-    let text = std::fs::read_to_string(path)
-        .map_err(|error| Error::io(path, "a readable text file", error))?;
+    const EXPECTED: &str = "a readable text file";
+    let text = std::fs::read_to_string(path).map_err(|error| Error::io(path, EXPECTED, error))?;
+    refuse_pointer(path, EXPECTED, text.as_bytes())?;
     Ok(text.strip_prefix('\u{feff}').map(str::to_string).unwrap_or(text))
 }
 

@@ -18,6 +18,7 @@ use tokenizers::pre_tokenizers::byte_level::ByteLevel;
 use tokenizers::processors::template::TemplateProcessing;
 use tokenizers::{AddedToken, Tokenizer as Inner};
 
+use crate::text::characters;
 use crate::{Error, Result};
 
 /// What GPT-2's tokenizer class calls the end of a text where its files do not say.
@@ -66,16 +67,38 @@ impl Tokenizer {
         inner
             .train(&mut trainer, texts.iter().map(AsRef::as_ref))
             .map_err(|error| library("training the tokenizer", "a vocabulary", error))?;
-        surround_prompts(&mut inner, Some(0), None)?;
-        // transformers' default joins punctuation to the word before it; decoding must give the
-        // text.
-        let mut config = Map::from_iter([
+        let class = [
             ("tokenizer_class".to_string(), "GPT2TokenizerFast".into()),
             ("add_prefix_space".to_string(), false.into()),
-            ("clean_up_tokenization_spaces".to_string(), false.into()),
-        ]);
-        for key in ["bos_token", "eos_token", "unk_token"] {
-            config.insert(key.to_string(), END_OF_TEXT.into());
+        ];
+        Self::trained(inner, class, END_OF_TEXT)
+    }
+
+    /// A token for every character of `texts`, whichever they are, and one for all others ([`Special::Unk`]),
+    /// which decoding cannot undo. `<|endoftext|>` is id 0, `<unk>` 1; frequent characters come first.
+    /// The same texts give the same tokenizer.
+    pub fn train_chars<S: AsRef<str>>(texts: &[S]) -> Result<Self> {
+        let inner = characters::learn(texts, END_OF_TEXT)
+            .map_err(|error| library("training the tokenizer", "a vocabulary", error))?;
+        let class = [("tokenizer_class".to_string(), "PreTrainedTokenizerFast".into())];
+        Self::trained(inner, class, characters::UNKNOWN)
+    }
+
+    /// A tokenizer whose texts begin and end with `<|endoftext|>`, id 0.
+    fn trained<const N: usize>(
+        mut inner: Inner,
+        class: [(String, Value); N],
+        unknown: &str,
+    ) -> Result<Self> {
+        surround_prompts(&mut inner, Some(0), None)?;
+        let mut config = Map::from_iter(class);
+        // transformers' default joins punctuation to the word before it; decoding must give the
+        // text.
+        config.insert("clean_up_tokenization_spaces".into(), false.into());
+        for (key, token) in
+            [("bos_token", END_OF_TEXT), ("eos_token", END_OF_TEXT), ("unk_token", unknown)]
+        {
+            config.insert(key.into(), token.into());
         }
         Self::new(inner, config, "the trained tokenizer")
     }
@@ -189,16 +212,14 @@ impl Tokenizer {
 
     /// Makes the token `id` a special one, for this tokenizer and for what it saves. Bad data: no token
     /// has this id.
-    pub fn set_special(&mut self, special: Special, id: u32) -> Result<()> {
-        let token = self.token(id).ok_or_else(|| {
-            Error::bad_data(special.id_key(), "the id of a token", id.to_string())
-        })?;
-        if !self.inner.get_added_vocabulary().is_special_token(&token) {
-            self.inner.add_special_tokens(&[AddedToken::from(token.as_str(), true)]);
-            self.parsing = OnceLock::new();
-        }
-        self.config.insert(special.token_key().into(), token.into());
-        self.special[special as usize] = Some(id);
+    pub fn set_special(&mut self, which: Special, id: u32) -> Result<()> {
+        let token = self
+            .token(id)
+            .ok_or_else(|| Error::bad_data(which.id_key(), "the id of a token", id.to_string()))?;
+        special::add_special(&mut self.inner, &[AddedToken::from(token.as_str(), true)]);
+        self.parsing = OnceLock::new();
+        self.config.insert(which.token_key().into(), token.into());
+        self.special[which as usize] = Some(id);
         Ok(())
     }
 }

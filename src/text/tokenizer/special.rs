@@ -1,7 +1,7 @@
 //! The special tokens by their names in the files: which token each is, in words and as an id.
 
 use serde_json::{Map, Value};
-use tokenizers::AddedToken;
+use tokenizers::{AddedToken, Tokenizer as Inner};
 
 use super::END_OF_TEXT;
 
@@ -69,6 +69,16 @@ pub(super) fn named(config: &Map<String, Value>) -> Vec<AddedToken> {
     let others = config.iter().filter(|(key, _)| is_other(key)).map(|(_, value)| value);
     let listed = LISTS.iter().filter_map(|&key| config.get(key)?.as_array()).flatten();
     first.chain(others).chain(listed).filter_map(|value| added_token(value, true)).collect()
+}
+
+/// Makes `tokens` special; how one is found in a text remains what was said where it was added.
+pub(super) fn add_special(inner: &mut Inner, tokens: &[AddedToken]) {
+    let said = inner.get_added_tokens_decoder();
+    let as_said = |token: &AddedToken| match said.values().find(|t| t.content == token.content) {
+        Some(said) => said.clone().special(true),
+        None => token.clone(),
+    };
+    inner.add_special_tokens(&tokens.iter().map(as_said).collect::<Vec<_>>());
 }
 
 /// A token as the files write it: a string, or an object with its `content` and how it is found in a

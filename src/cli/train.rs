@@ -36,6 +36,10 @@ pub struct Args {
         help = format!("Go on with a model that can write, with its tokenizer. {}", super::model::HELP)
     )]
     model: Option<String>,
+    /// A tokenizer learnt before, or that of a model, for --model: what its tokens were in the model's old
+    /// vocabulary is where their embeddings begin
+    #[arg(long, value_name = "MODEL", requires = "model")]
+    retokenize: Option<String>,
     /// Begin a model of this size: nano, micro, mini, distilgpt2, gpt2, gpt2-medium, char-lstm
     #[arg(long, default_value = "nano")]
     preset: String,
@@ -54,6 +58,9 @@ pub struct Args {
     /// Tokens that the tokenizer learns, at least 257; not for characters [default: the preset's]
     #[arg(long)]
     vocab_size: Option<usize>,
+    /// A tokenizer learnt before, or that of a model, instead of one that the training texts teach
+    #[arg(long, value_name = "MODEL", conflicts_with_all = ["model", "vocab_size"])]
+    tokenizer: Option<String>,
     /// Highest learning rate [default: the preset's, or 5e-5 with --model]
     #[arg(long)]
     learning_rate: Option<f32>,
@@ -171,18 +178,26 @@ impl Beginning {
             let expected = format!("at most {context}, the model's context");
             return Err(Error::usage("--block-size", expected, time.to_string()));
         }
+        let given = match &args.retokenize {
+            None => given,
+            Some(name) => {
+                let tokenizer = super::model::tokenizer(name)?;
+                let (given, told) = given.retokenize(tokenizer, Use::Training)?;
+                super::print(format_args!("{told}\n"))?;
+                given
+            }
+        };
         let recipe = Recipe::fine_tuning(&*given.model);
         Ok(Beginning { name: name.clone(), recipe, given: Some(given) })
     }
 
     fn vocabulary(&mut self, args: &Args) -> Result<Vocabulary> {
-        match &mut self.given {
-            Some(given) => Ok(Vocabulary::Given(given.take_tokenizer()?)),
-            None => Ok(match self.recipe.vocab_size {
-                Some(of_preset) => Vocabulary::Bpe(args.vocab_size.unwrap_or(of_preset)),
-                None => Vocabulary::Characters,
-            }),
-        }
+        Ok(match (&mut self.given, &args.tokenizer, self.recipe.vocab_size) {
+            (Some(given), ..) => Vocabulary::Given(given.take_tokenizer()?),
+            (None, Some(name), _) => Vocabulary::Given(super::model::tokenizer(name)?),
+            (None, None, Some(of_preset)) => Vocabulary::Bpe(args.vocab_size.unwrap_or(of_preset)),
+            (None, None, None) => Vocabulary::Characters,
+        })
     }
 }
 

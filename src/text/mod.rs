@@ -25,5 +25,5 @@ pub use sources::Source;
 pub use split::{LeakReport, Split, SplitBy, SplitOptions, hold_out, split};
 pub use statistics::Statistics;
 pub use streams::Streams;
-pub use tokenizer::{Special, Tokenizer};
+pub use tokenizer::{BpeOptions, Special, Tokenizer};
 pub use tokens::Tokens;

@@ -305,13 +305,14 @@ fn open(path: &Path, key: &Key) -> Option<Tokens> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::text::BpeOptions;
     use std::path::PathBuf;
     use std::sync::atomic::{AtomicUsize, Ordering};
 
     const TEXTS: [&str; 4] = ["la niña canta", "", "¡ay, la niña!", "canta, niña, canta"];
 
     fn tokenizer(vocab_size: usize) -> Tokenizer {
-        Tokenizer::train_bpe(&TEXTS, vocab_size).unwrap()
+        Tokenizer::train_bpe(&TEXTS, &BpeOptions::new(vocab_size)).unwrap()
     }
 
     fn documents() -> Result<impl Iterator<Item = Result<String>> + Send> {

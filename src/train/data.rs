@@ -1,7 +1,9 @@
 //! From documents to what a run needs: split, tokenizer, batches, and the baseline to beat.
 
 use crate::error::Result;
-use crate::text::{Batch, Batcher, Document, KneserNey, Streams, Tokenizer, Tokens, split};
+use crate::text::{
+    Batch, Batcher, BpeOptions, Document, KneserNey, Streams, Tokenizer, Tokens, split,
+};
 
 /// The order of the baseline: it predicts a character from the four before it.
 pub const BASELINE_ORDER: usize = 5;
@@ -25,7 +27,7 @@ pub enum Vocabulary {
     Bpe(usize),
     /// Learnt from the training part: a token for each of its characters.
     Characters,
-    /// With the model that is trained on.
+    /// With the model that is trained on, or learnt before.
     Given(Tokenizer),
 }
 
@@ -92,7 +94,9 @@ impl Data {
         };
         let train = texts(&parts.train);
         let tokenizer = match vocabulary {
-            Vocabulary::Bpe(vocab_size) => Tokenizer::train_bpe(&train, vocab_size)?,
+            Vocabulary::Bpe(vocab_size) => {
+                Tokenizer::train_bpe(&train, &BpeOptions::new(vocab_size))?
+            }
             Vocabulary::Characters => Tokenizer::train_chars(&train)?,
             Vocabulary::Given(tokenizer) => tokenizer,
         };

@@ -5,14 +5,16 @@ use copla::Device;
 use copla::models::decoder::{DropoutShares, Options};
 use copla::models::{self, Model, gpt2::Gpt2};
 use copla::ops::linear::Activation;
-use copla::text::Tokenizer;
+use copla::text::{BpeOptions, Tokenizer};
 use std::fs;
 use std::path::Path;
 use std::process::{Command, Output};
 
 /// A model of random weights with its tokenizer.
 fn save_model(dir: &Path) {
-    let tokenizer = Tokenizer::train_bpe(&["La luna baja a la orilla del río."], 260).unwrap();
+    let tokenizer =
+        Tokenizer::train_bpe(&["La luna baja a la orilla del río."], &BpeOptions::new(260))
+            .unwrap();
     let options = Options {
         vocab: tokenizer.vocab_size(),
         context: 24,

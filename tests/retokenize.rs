@@ -7,15 +7,15 @@ use copla::models::{
 };
 use copla::ops::adamw::AdamW;
 use copla::ops::linear::Activation;
-use copla::text::{BpeOptions, Document, Special, Tokenizer};
+use copla::text::{BpeOptions, Special, Tokenizer, embedded};
 use copla::train::{Data, DataOptions, Decay, Schedule, Trainer, Vocabulary};
 use copla::{DType, Device, Kind, Param, Parameters, models};
 use serde_json::{Map, Value, json};
 use std::path::Path;
 
 const OLD: &str = "La niña pequeña sueña con la mañana, y la mañana sueña con la niña pequeña.";
-const NEW: &str =
-    "El corazón canta: ¡corazón! La mañana canta con el corazón, y la niña 🌙 🌙 canta.";
+const NEW: &str = "El corazón canta: ¡corazón! La mañana canta con el corazón, y la niña 🌙 🌙 canta; la \
+    mañana y la niña sueñan con la niña y la mañana.";
 
 fn bpe(text: &str, vocab_size: usize, special: &[&str]) -> Tokenizer {
     let special_tokens = special.iter().map(|token| token.to_string()).collect();
@@ -137,7 +137,7 @@ fn rows_begin_as_what_their_tokens_were() {
         write(home.path(), family, tied, &bpe(OLD, 290, &["<mask>"]), 7);
         let (after, told) = holds(home.path(), new);
         // <|endoftext|>, <mask>, 256 bytes and what both learnt; of <pad> the old one knew nothing.
-        assert!(told.same > 258 && told.means > 10 && told.without == 1, "{told}");
+        assert!(told.same > 262 && told.means > 10 && told.without == 1, "{told}");
         assert!(told.pieces >= 2 * told.means, "{told}");
         let [a, b] =
             [&open(home.path()), &after].map(|of| rows(&of.params, of.model.token_tables()[0]));
@@ -169,7 +169,7 @@ fn characters_and_pieces_become_each_other() {
     write(home.path(), "char-lstm", false, &Tokenizer::train_chars(&[OLD]).unwrap(), 0);
     let (_, told) = holds(home.path(), new);
     // No half of a character is known to characters, nor is the moon.
-    assert!(told.without > 100 && told.means > 5 && told.same > 15, "{told}");
+    assert!(told.without > 100 && told.means > 8 && told.same > 15, "{told}");
     let home = tempfile::tempdir().unwrap();
     write(home.path(), "gpt2", true, &bpe(OLD, 290, &[]), 0);
     let characters = || Tokenizer::train_chars(&[NEW]).unwrap();
@@ -243,10 +243,9 @@ fn it_learns_with_the_new_vocabulary() {
     let home = tempfile::tempdir().unwrap();
     write(home.path(), "gpt2", true, &bpe(OLD, 290, &[]), 0);
     let (mut model, _) = open(home.path()).retokenize(new(), Use::Training).unwrap();
-    let documents = (0..10).map(|_| Document { text: NEW.into(), ..Document::default() }).collect();
     let options = DataOptions { validation_share: 0.2, time: 16, rows: 2, streams: false, seed: 1 };
     let vocabulary = Vocabulary::Given(model.take_tokenizer().unwrap());
-    let data = Data::prepare(documents, vocabulary, &options).unwrap();
+    let data = Data::prepare(embedded().unwrap(), vocabulary, &options).unwrap();
     let schedule =
         Schedule { peak: 1e-2, warmup_steps: 0, total_steps: 20, decay: Decay::Constant };
     let rule = AdamW::default();

@@ -106,7 +106,7 @@ impl Weights {
     }
 
     /// Bad data unless there is a weight of that name and shape. Reads none of it.
-    pub fn expect(&self, name: &str, shape: &[usize]) -> Result<()> {
+    pub fn check_shape(&self, name: &str, shape: &[usize]) -> Result<()> {
         let (_, found) = self.about(name)?;
         if found == shape {
             return Ok(());

@@ -110,7 +110,7 @@ fn check(
     for (param, names) in &names {
         let segment = params.segment(*param);
         let shape = model.stored(&segment.name).shape(&segment.shape);
-        names.iter().try_for_each(|name| weights.expect(name, &shape))?;
+        names.iter().try_for_each(|name| weights.check_shape(name, &shape))?;
     }
     Ok(names)
 }

@@ -285,11 +285,11 @@ impl Block {
 
 impl Drop for Block {
     fn drop(&mut self) {
-        if self.bytes > 0 {
-            if let Some(layout) = Self::layout(self.bytes) {
-                // SAFETY: `all` came from `alloc_zeroed` with exactly this layout.
-                unsafe { dealloc(self.all.as_ptr(), layout) };
-            }
+        if self.bytes > 0
+            && let Some(layout) = Self::layout(self.bytes)
+        {
+            // SAFETY: `all` came from `alloc_zeroed` with exactly this layout.
+            unsafe { dealloc(self.all.as_ptr(), layout) };
         }
     }
 }

@@ -137,7 +137,7 @@ fn refused(arguments: &[&str], code: i32, words: &[&str]) {
 fn bad_texts_are_refused_with_exit_5() {
     let data = |file: &str, words: &[&str]| refused(&quick(&["--data", file]), 5, words);
     data("nowhere.csv", &["nowhere.csv", "no such file"]);
-    data("latin1.txt", &["latin1.txt", "UTF-8", "5"]);
+    data("latin1.txt:encoding=utf-8", &["latin1.txt", "UTF-8", "5"]);
     data("empty.txt", &["empty.txt"]);
     data("blank.csv", &["blank.csv"]);
     data("columns.csv", &["content", "autor"]);

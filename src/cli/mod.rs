@@ -3,6 +3,7 @@
 mod convert;
 mod data;
 mod doctor;
+mod documents;
 mod evaluate;
 mod generate;
 mod info;
@@ -33,6 +34,8 @@ enum Command {
     Generate(generate::Args),
     /// Measure how well a model foretells documents
     Evaluate(evaluate::Args),
+    /// Describe and clean the documents that a model learns from
+    Data(documents::Args),
     /// Look inside a model while it reads a text
     Inspect(inspect::Args),
     /// Say what a model is and what memory it takes
@@ -49,6 +52,7 @@ impl Command {
             Command::Train(args) => train::run(*args),
             Command::Generate(args) => generate::run(args),
             Command::Evaluate(args) => evaluate::run(args),
+            Command::Data(args) => documents::run(args),
             Command::Inspect(args) => inspect::run(args),
             Command::Info(args) => info::run(args),
             Command::Convert(args) => convert::run(args),
@@ -81,16 +85,18 @@ pub fn main() -> ExitCode {
 /// The command with what all its options share: an underscore does for a hyphen in a name, as in
 /// `transformers`' scripts, and a value may be a negative number, which is then refused by its range.
 fn command() -> clap::Command {
-    Cli::command().mut_subcommands(|command| {
-        command.mut_args(|arg| {
+    fn with_aliases(command: clap::Command) -> clap::Command {
+        let command = command.mut_args(|arg| {
             let underscored = arg.get_long().map(|long| long.replace('-', "_"));
             let takes_value = arg.get_action().takes_values();
             match underscored {
                 Some(alias) => arg.alias(alias).allow_negative_numbers(takes_value),
                 None => arg,
             }
-        })
-    })
+        });
+        command.mut_subcommands(with_aliases)
+    }
+    Cli::command().mut_subcommands(with_aliases)
 }
 
 /// Help and version as asked for; a misuse as one line.

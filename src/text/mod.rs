@@ -4,22 +4,27 @@
 
 pub mod batches;
 mod characters;
+pub mod clean;
 pub mod documents;
 pub mod fertility;
 pub mod ngram;
+mod packing;
 pub mod sources;
 pub mod split;
+pub mod statistics;
 pub mod streams;
 pub mod tokenizer;
 pub mod tokens;
 pub mod verse;
 
 pub use batches::{Batch, Batcher, IGNORE};
+pub use clean::{Cleaned, Cleaning, CleaningReport, clean};
 pub use documents::{Document, Origin, embedded};
 pub use fertility::Fertility;
 pub use ngram::KneserNey;
 pub use sources::Source;
-pub use split::{Split, split};
+pub use split::{LeakReport, Split, SplitBy, SplitOptions, hold_out, split};
+pub use statistics::Statistics;
 pub use streams::Streams;
 pub use tokenizer::{Special, Tokenizer};
 pub use tokens::Tokens;

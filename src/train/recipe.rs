@@ -41,8 +41,8 @@ impl Length {
 }
 
 impl Recipe {
-    /// `nano` and `char-lstm` are tuned on copla's own corpus for a few minutes on two cores; the others
-    /// follow the usual: a learning rate that falls with the width, the published vocabulary and context.
+    /// `nano` is tuned on copla's own corpus for three minutes on two cores; the others follow the usual:
+    /// a learning rate that falls with the width, the published vocabulary and context.
     /// Usage error: no such preset.
     pub fn of(name: &str) -> Result<Self> {
         let model = preset(name, Fresh { vocab: 1, eos: 0, time: 1, dropout: 0.0 })?;

@@ -1,0 +1,89 @@
+//! The promise: `copla data` describes documents and writes clean ones, and says what it removed.
+
+use copla::text::Tokenizer;
+use serde_json::Value;
+use std::path::Path;
+use std::process::{Command, Output};
+
+const CSV: &str = "author,title,content\n\
+    Ana,Pan,\"El aÃ±o que viene, maÃ±ana.\r\nOtro verso.\"\n\
+    Ana,Pan,\"El año que viene, mañana.\nOtro VERSO.\"\n\
+    Luis,Sal,\"¿Quién? —dijo él—. Nadie. La sal y el pan de cada día.\"\n\
+    ,Nada,null\n";
+
+fn copla(dir: &Path, arguments: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_copla")).current_dir(dir).args(arguments).output().unwrap()
+}
+
+fn json(output: &Output) -> Value {
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    serde_json::from_slice(&output.stdout).unwrap()
+}
+
+fn place() -> tempfile::TempDir {
+    let home = tempfile::tempdir().unwrap();
+    std::fs::write(home.path().join("a.csv"), CSV).unwrap();
+    home
+}
+
+#[test]
+fn documents_are_described() {
+    let home = place();
+    let dir = home.path();
+    Tokenizer::train_bpe(&["x"], 257).unwrap().save(dir.join("t")).unwrap();
+    let arguments = ["data", "report", "a.csv", "--tokenizer", "t", "--context", "8"];
+    let found = &json(&copla(dir, &[&arguments[..], &["--json"]].concat()))["statistics"];
+    assert_eq!(found["documents"], 4);
+    assert_eq!(found["tokens"]["beyond_context"], 3);
+    assert_eq!(found["alphabet"][0]["character"], " ");
+    let output = copla(dir, &arguments);
+    let text = String::from_utf8(output.stdout).unwrap();
+    for part in ["documents beyond 8 tokens", "median", "language", "U+00C3", "El aÃ±o que viene"]
+    {
+        assert!(text.contains(part), "{part}\n{text}");
+    }
+}
+
+#[test]
+fn documents_are_cleaned_and_the_account_is_printed() {
+    let home = place();
+    let dir = home.path();
+    let arguments = ["data", "prepare", "a.csv", "--output", "b.jsonl", "--split_sentences", "32"];
+    let report = &json(&copla(dir, &[&arguments[..], &["--json"]].concat()))["cleaning"];
+    assert_eq!((&report["documents_in"], &report["documents_out"]), (&4.into(), &4.into()));
+    let lines = std::fs::read_to_string(dir.join("b.jsonl")).unwrap();
+    let lines: Vec<Value> = lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let texts: Vec<&str> = lines.iter().map(|line| line["text"].as_str().unwrap()).collect();
+    let expected = [
+        "El año que viene, mañana.",
+        "Otro verso.",
+        "¿Quién? —dijo él—. Nadie.",
+        "La sal y el pan de cada día.",
+    ];
+    assert_eq!(texts, expected);
+    assert_eq!((&lines[3]["author"], &lines[3]["title"]), (&"Luis".into(), &"Sal".into()));
+    let table = String::from_utf8(copla(dir, &arguments).stdout).unwrap();
+    assert!(table.contains("near-duplicates") && table.contains("split sentences"), "{table}");
+}
+
+#[test]
+fn what_cannot_be_done_is_one_line() {
+    let home = place();
+    let cases: &[(&[&str], i32, &str)] = &[
+        (&["--keep-speaker", "Ana"], 5, "no speakers at all"),
+        (&["--language", "xx"], 2, "es, pt, ca"),
+        (&["--min-language-share", "0.5"], 2, "--language"),
+        (&["--near-duplicates", "2"], 2, "at most 1"),
+        (&["--split-sentences", "0"], 2, "at least 1"),
+        (&["--min-chars", "9999"], 5, "minimum length"),
+        (&["nowhere.csv"], 5, "nowhere.csv"),
+    ];
+    for (arguments, code, part) in cases {
+        let all = [&["data", "prepare", "a.csv", "--output", "b.jsonl"], *arguments].concat();
+        let output = copla(home.path(), &all);
+        let message = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(*code), "{arguments:?}: {message}");
+        assert!(message.contains(part) && message.lines().count() == 1, "{message}");
+        assert!(!home.path().join("b.jsonl").exists());
+    }
+}

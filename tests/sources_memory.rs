@@ -57,13 +57,12 @@ fn a_file_of_fifty_megabytes_takes_a_few() {
         let head = if end == "json" { "[\"" } else { "" };
         let head = zstd::encode_all(head.as_bytes(), 1).unwrap();
         std::fs::write(path(&format!("b.{end}.zst")), [head, zeros.clone()].concat()).unwrap();
-        let before = CURRENT.load(Ordering::Relaxed);
-        PEAK.store(before, Ordering::Relaxed);
         let given = path(&format!("b.{end}.zst:max-bytes=4000000"));
-        let sources = [Source::parse(&given).unwrap()];
-        let error = read(&sources, Options::default()).find_map(Result::err).unwrap();
+        let (error, bytes) = peak_of(|| {
+            let sources = [Source::parse(&given).unwrap()];
+            read(&sources, Options::default()).find_map(Result::err).unwrap()
+        });
         assert!(error.to_string().contains("expected at most 4000000 bytes"), "{error}");
-        let bytes = PEAK.load(Ordering::Relaxed) - before;
         assert!(bytes < 24 * MIB, "{end}: {bytes} bytes");
     }
 }

@@ -66,7 +66,7 @@ pub fn run(
 ) -> Result<Summary> {
     atomic::check_dir(&options.output)?;
     let texts: Vec<&str> = data.validation.iter().map(|document| document.text.as_str()).collect();
-    let validation = Tokens::new(&data.tokenizer, &texts)?;
+    let validation = Tokens::new(&data.tokenizer, &texts, &mut |_| {})?;
     let start = Instant::now();
     let mut training = Duration::ZERO;
     let mut tokens = 0;

@@ -140,6 +140,11 @@ impl Tokenizer {
         self.inner.get_added_vocabulary().get_added_tokens_decoder().contains_key(&id)
     }
 
+    /// `tokenizer.json` on one line: with the special ids, all that encoding depends on.
+    pub fn to_json(&self) -> Result<String> {
+        self.inner.to_string(false).map_err(|error| library("the tokenizer", "JSON", error))
+    }
+
     /// The id that ends (and, as input, begins) every document. Bad data: the files name none.
     pub fn eos(&self) -> Result<u32> {
         self.special(Special::Eos).ok_or_else(|| {

@@ -307,10 +307,11 @@ fn each_is_trained_on() {
         assert_eq!(after.tokenizer().unwrap().eos().unwrap(), replica.eos, "{}", replica.name);
         let before = replica.open(Use::Inference);
         assert_eq!(before.model.sizes(), after.model.sizes(), "{}", replica.name);
-        let moved = before.params.segments().zip(after.params.segments()).any(|((a, _), (b, _))| {
-            before.params.get(a).to_vec::<f32>().unwrap()
-                != after.params.get(b).to_vec::<f32>().unwrap()
-        });
+        let moved =
+            before.params.segments().zip(after.params.segments()).any(|((a, _), (b, _))| {
+                before.params.get(a).to_vec::<f32>().unwrap()
+                    != after.params.get(b).to_vec::<f32>().unwrap()
+            });
         assert!(moved, "{}: no weight moved", replica.name);
     }
 }

@@ -3,11 +3,11 @@
 use clap::Subcommand;
 use copla::Result;
 use copla::formats::atomic;
-use copla::text::clean::{Language, NEAR};
-use copla::text::{Cleaning, Document, Statistics, Tokenizer, clean};
+use copla::text::{Document, Statistics, Tokenizer, clean};
 use serde_json::json;
 use std::path::PathBuf;
 
+use super::cleaning::Cleaning;
 use super::data::Reading;
 
 #[derive(clap::Args)]
@@ -56,33 +56,8 @@ struct Prepare {
     /// File of JSON lines to write: author, title, text
     #[arg(long, value_name = "FILE")]
     output: PathBuf,
-    /// Leave every character as it is: no repair, no normal form, no removal
-    #[arg(long)]
-    keep_characters: bool,
-    /// Keep documents equal to an earlier one
-    #[arg(long)]
-    keep_duplicates: bool,
-    /// Share of common runs of five words from which documents are near-duplicates; 0 keeps them
-    #[arg(long, default_value_t = NEAR)]
-    near_duplicates: f64,
-    /// Keep only what this speaker says in transcripts
-    #[arg(long, value_name = "NAME")]
-    keep_speaker: Option<String>,
-    /// Language to keep: es, pt, ca, gl, fr, it, en, de
-    #[arg(long)]
-    language: Option<Language>,
-    /// Share of the language that a document has at least
-    #[arg(long, default_value_t = 0.5, requires = "language")]
-    min_language_share: f64,
-    /// Split documents into whole sentences joined to at most so many characters
-    #[arg(long, value_name = "CHARS")]
-    split_sentences: Option<usize>,
-    /// Fewest characters of a document
-    #[arg(long)]
-    min_chars: Option<usize>,
-    /// Most characters of a document
-    #[arg(long)]
-    max_chars: Option<usize>,
+    #[command(flatten)]
+    cleaning: Cleaning,
     /// Print one JSON object
     #[arg(long)]
     json: bool,
@@ -115,7 +90,7 @@ fn report(args: Report) -> Result<()> {
 fn prepare(args: Prepare) -> Result<()> {
     atomic::check_file(&args.output)?;
     let (documents, read) = args.reading.documents(&args.data, args.seed)?;
-    let cleaned = clean(documents, &args.cleaning())?;
+    let cleaned = clean(documents, &args.cleaning.steps())?;
     atomic::write_file(&args.output, |file| {
         for Document { author, title, text, .. } in &cleaned.documents {
             let line = json!({ "author": author, "title": title, "text": text });
@@ -131,25 +106,4 @@ fn prepare(args: Prepare) -> Result<()> {
         super::print(format_args!("{source}\n"))?;
     }
     super::print(cleaned.report.table())
-}
-
-impl Prepare {
-    fn cleaning(&self) -> Cleaning {
-        let characters = !self.keep_characters;
-        Cleaning {
-            mojibake: characters,
-            line_ends: characters,
-            spaces: characters,
-            controls: characters,
-            nfc: characters,
-            blank: true,
-            keep_speaker: self.keep_speaker.clone(),
-            language: self.language.map(|language| (language, self.min_language_share)),
-            duplicates: !self.keep_duplicates,
-            near_duplicates: Some(self.near_duplicates).filter(|&threshold| threshold != 0.0),
-            split_sentences: self.split_sentences,
-            min_chars: self.min_chars,
-            max_chars: self.max_chars,
-        }
-    }
 }

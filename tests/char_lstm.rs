@@ -1,7 +1,7 @@
 //! The character LSTM reads documents in pieces as if they were whole: as PyTorch does, in training and in
 //! evaluation; and the commands train it, sample it and refuse what cannot be.
 
-use copla::evaluate::{Tokenised, evaluate_tokenised};
+use copla::evaluate::evaluate_tokenised;
 use copla::formats::safetensors::Weights;
 use copla::models::char_lstm::{CharLstm, Options};
 use copla::models::{Input, Model, Use, load};
@@ -74,29 +74,31 @@ fn pieces_and_their_gradients_are_those_of_torch() {
 }
 
 /// Documents of up to 300 tokens, more than two pieces of an evaluation, an empty one among them.
-fn documents() -> Tokenised {
+fn documents() -> Vec<Vec<u32>> {
     let word = |i: u32, j: u32| philox(3, [i, j, 0, 0])[0];
     let document = |i| (0..word(i, 0) % 300).map(|j| word(i, j + 1) % 97).collect();
-    let ids: Vec<Vec<u32>> = (0..12).map(document).chain([Vec::new()]).collect();
-    Tokenised { ids, eos: 5, chars: 1, bytes: 1, unknown: 0 }
+    (0..12).map(document).chain([Vec::new()]).collect()
 }
 
+/// The id that begins and ends each of them.
+const EOS: u32 = 5;
+
 /// Σ −ln p of every document, read whole and alone.
-fn nats_alone(documents: &Tokenised) -> f64 {
+fn nats_alone(documents: &[Vec<u32>]) -> f64 {
     let (model, params) = tiny(Use::Inference);
     let nats = |ids: &Vec<u32>| {
-        let input = Input::rows(&[&[documents.eos], &ids[..]].concat(), 1, Device::Cpu).unwrap();
+        let input = Input::rows(&[&[EOS], &ids[..]].concat(), 1, Device::Cpu).unwrap();
         let mut pass = Pass::new(&params);
         let hidden = model.hidden(&input, &mut pass).unwrap();
         let logits = model.logits(&hidden, &mut pass).unwrap().to_vec::<f32>().unwrap();
-        let targets = ids.iter().chain([&documents.eos]);
+        let targets = ids.iter().chain([&EOS]);
         let nats = logits.chunks(97).zip(targets).map(|(row, &target)| {
             let sum: f64 = row.iter().map(|&x| f64::from(x).exp()).sum();
             sum.ln() - f64::from(row[target as usize])
         });
         nats.sum::<f64>()
     };
-    no_grad(|| documents.ids.iter().map(nats).sum())
+    no_grad(|| documents.iter().map(nats).sum())
 }
 
 #[test]
@@ -105,12 +107,13 @@ fn an_evaluation_reads_every_document_whole() {
     let mut documents = documents();
     let alone = nats_alone(&documents);
     for _ in 0..2 {
-        let found = evaluate_tokenised(&*model, &params, &documents).unwrap();
+        let tokens = Tokens::from_ids(&documents, EOS);
+        let found = evaluate_tokenised(&*model, &params, &tokens).unwrap();
         let nats = found.loss * found.tokens as f64;
         assert!((nats - alone).abs() < 1e-5 * alone, "{nats} for {alone}");
         // The same in other company.
-        documents.ids.rotate_left(5);
-        documents.ids.reverse();
+        documents.rotate_left(5);
+        documents.reverse();
     }
 }
 
@@ -125,8 +128,8 @@ fn standing_still(dtype: DType, factor: f32) -> Trainer {
     Trainer::new(model, params, AdamW::default(), schedule, 1.0, 0).unwrap()
 }
 
-fn streams(documents: &Tokenised, time: usize, rows: usize) -> Streams {
-    Streams::new(Tokens::from_ids(&documents.ids, documents.eos), time, rows, 9).unwrap()
+fn streams(documents: &[Vec<u32>], time: usize, rows: usize) -> Streams {
+    Streams::new(Tokens::from_ids(documents, EOS), time, rows, 9).unwrap()
 }
 
 #[test]

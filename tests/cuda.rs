@@ -55,7 +55,7 @@ fn trainer(dtype: DType, device: Device, steps: u64) -> (Trainer, Batcher) {
         .take(60)
         .map(|document| document.text.bytes().map(|b| u32::from(b) % 96).collect())
         .collect();
-    let batches = Batcher::new(&documents, 96, 33, 2, 3).unwrap();
+    let batches = Batcher::new(Tokens::from_ids(&documents, 96), 33, 2, 3).unwrap();
     let model = Gpt2::new(tiny(), Some(96)).unwrap();
     let mut params = model.layout().unwrap().build(dtype, device).unwrap();
     model.initialise(&mut params, 5).unwrap();

@@ -7,9 +7,6 @@
 
 #[cfg(test)]
 mod tests;
-mod tokenised;
-
-pub use tokenised::Tokenised;
 
 use crate::error::{Error, Kind, Result};
 use crate::models::{Input, Model};
@@ -73,17 +70,17 @@ pub fn evaluate(
     documents: &[Document],
 ) -> Result<Evaluation> {
     let texts: Vec<&str> = documents.iter().map(|document| document.text.as_str()).collect();
-    evaluate_tokenised(model, params, &Tokenised::new(tokenizer, &texts)?)
+    evaluate_tokenised(model, params, &Tokens::new(tokenizer, &texts)?)
 }
 
 /// As [`evaluate`], for documents that are tokenised once and evaluated often.
 pub fn evaluate_tokenised(
     model: &dyn Model,
     params: &Parameters,
-    documents: &Tokenised,
+    documents: &Tokens,
 ) -> Result<Evaluation> {
-    documents.check_ids(model.vocab_size())?;
-    let tokens = documents.ids.iter().map(|ids| ids.len() + 1).sum();
+    check_ids(documents, model.vocab_size())?;
+    let tokens = documents.targets();
     let nats = no_grad(|| match model.context() {
         Some(time) => windows_nats(model, params, documents, time),
         None => streams_nats(model, params, documents),
@@ -97,19 +94,30 @@ pub fn evaluate_tokenised(
             loss.to_string(),
         ));
     }
-    let &Tokenised { chars, bytes, unknown, .. } = documents;
+    let &Tokens { chars, bytes, unknown, .. } = documents;
     Ok(Evaluation { loss, tokens, chars, bytes, unknown })
+}
+
+/// Every id has its row in an embedding of `vocab` rows: where it has none, model and tokenizer do not
+/// belong together.
+fn check_ids(documents: &Tokens, vocab: usize) -> Result<()> {
+    let largest = documents.largest();
+    if (largest as usize) < vocab {
+        return Ok(());
+    }
+    let expected = format!("ids below the model's {vocab}");
+    Err(Error::bad_data("tokenizer", expected, largest.to_string()))
 }
 
 /// Σ −ln p over all targets, each given what its window of `time` tokens has before it.
 fn windows_nats(
     model: &dyn Model,
     params: &Parameters,
-    documents: &Tokenised,
+    documents: &Tokens,
     time: usize,
 ) -> Result<f64> {
     let rows = (PLACES / time.max(1)).max(1);
-    let batches = Batcher::unshuffled(&documents.ids, documents.eos, time, rows)?;
+    let batches = Batcher::unshuffled(documents.clone(), time, rows)?;
     // The sum in f64: a corpus has more targets than f32 has digits.
     batches
         .epoch(0)
@@ -117,10 +125,9 @@ fn windows_nats(
 }
 
 /// Σ −ln p over all targets, each given all of its document before it.
-fn streams_nats(model: &dyn Model, params: &Parameters, documents: &Tokenised) -> Result<f64> {
-    let rows = (PLACES / PIECE).min(documents.ids.len().max(1));
-    let tokens = Tokens::from_ids(&documents.ids, documents.eos);
-    let streams = Streams::unshuffled(tokens, PIECE, rows)?;
+fn streams_nats(model: &dyn Model, params: &Parameters, documents: &Tokens) -> Result<f64> {
+    let rows = (PLACES / PIECE).min(documents.documents().max(1));
+    let streams = Streams::unshuffled(documents.clone(), PIECE, rows)?;
     let mut state = model.new_state(rows, PIECE, params)?;
     streams.epoch(0).try_fold(0.0, |sum, batch| {
         let mut pass = Pass { state: Some(&mut state), ..Pass::new(params) };

@@ -15,11 +15,16 @@ fn model() -> (Box<dyn Model>, Parameters) {
 }
 
 /// Documents of up to 89 tokens for a context of 40, empty ones included, in more than one batch.
-fn documents() -> Tokenised {
+fn ids() -> Vec<Vec<u32>> {
     let word = |i: u32, j: u32| philox(3, [i, j, 0, 0])[0];
     let document = |i| (0..word(i, 0) % 90).map(|j| word(i, j + 1) % 97).collect();
-    let ids: Vec<Vec<u32>> = (0..130).map(document).chain([Vec::new()]).collect();
-    Tokenised { ids, eos: EOS, chars: 12_345, bytes: 13_579, unknown: 3 }
+    (0..130).map(document).chain([Vec::new()]).collect()
+}
+
+fn tokens(ids: &[Vec<u32>]) -> Tokens {
+    let mut tokens = Tokens::from_ids(ids, EOS);
+    (tokens.chars, tokens.bytes, tokens.unknown) = (12_345, 13_579, 3);
+    tokens
 }
 
 /// Σ −ln p of the targets of one window, from a pass of its own.
@@ -38,9 +43,9 @@ fn nats_alone(model: &dyn Model, params: &Parameters, inputs: &[u32], targets: &
 
 #[test]
 fn the_loss_is_that_of_every_window_alone() {
-    let ((model, params), documents) = (model(), documents());
+    let ((model, params), documents) = (model(), ids());
     let (mut nats, mut tokens) = (0.0, 0);
-    for ids in &documents.ids {
+    for ids in &documents {
         let (inputs, targets) = ([&[EOS], &ids[..]].concat(), [&ids[..], &[EOS]].concat());
         for (inputs, targets) in inputs.chunks(40).zip(targets.chunks(40)) {
             nats += no_grad(|| nats_alone(&*model, &params, inputs, targets));
@@ -48,7 +53,7 @@ fn the_loss_is_that_of_every_window_alone() {
         }
     }
     assert!(tokens > PLACES, "{tokens} fit one batch");
-    let found = evaluate_tokenised(&*model, &params, &documents).unwrap();
+    let found = evaluate_tokenised(&*model, &params, &self::tokens(&documents)).unwrap();
     assert_eq!((found.tokens, found.chars, found.bytes), (tokens, 12_345, 13_579));
     assert_eq!(found.unknown, 3);
     let loss = nats / tokens as f64;
@@ -61,24 +66,24 @@ fn the_loss_is_that_of_every_window_alone() {
 
 #[test]
 fn a_document_is_worth_the_same_in_any_company() {
-    let ((model, params), documents) = (model(), documents());
-    let all = evaluate_tokenised(&*model, &params, &documents).unwrap();
-    let mut turned = documents;
-    turned.ids.reverse();
-    let again = evaluate_tokenised(&*model, &params, &turned).unwrap();
+    let ((model, params), mut documents) = (model(), ids());
+    let all = evaluate_tokenised(&*model, &params, &tokens(&documents)).unwrap();
+    documents.reverse();
+    let again = evaluate_tokenised(&*model, &params, &tokens(&documents)).unwrap();
     assert!((all.loss - again.loss).abs() < 1e-6 * all.loss, "{} {}", all.loss, again.loss);
 }
 
 #[test]
 fn what_cannot_be_evaluated_is_named() {
-    let ((model, params), documents) = (model(), documents());
-    let refused = |documents: Tokenised| {
-        let error = evaluate_tokenised(&*model, &params, &documents).unwrap_err();
+    let (model, params) = model();
+    let refused = |ids: &[Vec<u32>], eos| {
+        let tokens = Tokens::from_ids(ids, eos);
+        let error = evaluate_tokenised(&*model, &params, &tokens).unwrap_err();
         assert_eq!(error.kind(), Kind::BadData);
         error.to_string()
     };
-    let message = refused(Tokenised { ids: vec![vec![1, 97]], ..documents.clone() });
+    let message = refused(&[vec![1, 97]], EOS);
     assert_eq!(message, "tokenizer: expected ids below the model's 97, found 97");
-    assert!(refused(Tokenised { eos: 100, ..documents.clone() }).ends_with("found 100"));
-    assert!(refused(Tokenised { ids: vec![], ..documents }).contains("at least one document"));
+    assert!(refused(&ids(), 100).ends_with("found 100"));
+    assert!(refused(&[], EOS).contains("at least one document"));
 }

@@ -6,11 +6,9 @@
 //! row is masked **by position, never by token id**: a mask on the EOS id would hide the real ends
 //! of the texts, and the model would never learn to stop.
 
-use std::cmp::Reverse;
-use std::collections::BTreeMap;
-use std::ops::Range;
-
 use crate::random::{Rng, philox};
+use crate::text::Tokens;
+use crate::text::packing::Rows;
 use crate::{Error, Result};
 
 /// The target that counts nothing (−100 in transformers).
@@ -60,13 +58,9 @@ impl Batch {
 /// The order is a pure function of (seed, epoch, place in the epoch): nothing is carried from batch
 /// to batch, so a run resumes anywhere.
 pub struct Batcher {
-    /// `EOS t1 .. tn` of every document in turn, and one last EOS: the target of an input is the id
-    /// after it.
-    stream: Vec<u32>,
-    /// Each row's windows, as ranges of inputs in `stream`; together at most `time` long.
-    packed: Vec<Vec<Range<usize>>>,
+    tokens: Tokens,
+    packed: Rows,
     order: Order,
-    documents: usize,
     rows: usize,
     time: usize,
 }
@@ -80,50 +74,21 @@ pub(super) enum Order {
 impl Batcher {
     /// For training: windows of one length are shuffled before packing, rows in every epoch.
     ///
-    /// `documents` are token ids without the end of text `eos`; a batch is `rows` × `time`. Usage
-    /// error: no rows, no time, or more places than any batch has. Bad data: no document, that is no
-    /// end of text to learn.
-    pub fn new(
-        documents: &[Vec<u32>],
-        eos: u32,
-        time: usize,
-        rows: usize,
-        seed: u64,
-    ) -> Result<Self> {
-        Self::packed(documents, eos, time, rows, Order::Shuffled { seed })
+    /// A batch is `rows` × `time`. Usage error: no rows, no time, or more places than any batch has. Bad
+    /// data: no document, that is no end of text to learn.
+    pub fn new(tokens: Tokens, time: usize, rows: usize, seed: u64) -> Result<Self> {
+        Self::packed(tokens, time, rows, Order::Shuffled { seed })
     }
 
     /// For validation: no shuffle, every epoch the same.
-    pub fn unshuffled(documents: &[Vec<u32>], eos: u32, time: usize, rows: usize) -> Result<Self> {
-        Self::packed(documents, eos, time, rows, Order::Fixed)
+    pub fn unshuffled(tokens: Tokens, time: usize, rows: usize) -> Result<Self> {
+        Self::packed(tokens, time, rows, Order::Fixed)
     }
 
-    fn packed(
-        documents: &[Vec<u32>],
-        eos: u32,
-        time: usize,
-        rows: usize,
-        order: Order,
-    ) -> Result<Self> {
-        check_sizes(rows, time, documents.len())?;
-        let mut stream = Vec::new();
-        let mut windows = Vec::new();
-        for document in documents {
-            let start = stream.len();
-            stream.push(eos);
-            stream.extend_from_slice(document);
-            let end = stream.len();
-            windows.extend((start..end).step_by(time).map(|at| at..end.min(at + time)));
-        }
-        stream.push(eos);
-        let count = windows.len();
-        let mut windows: Vec<Range<usize>> =
-            (0..count).map(|place| windows[order.at(PACKING, place, count)].clone()).collect();
-        // Each row is met whole and in a new order, so what stands in it may well follow from
-        // lengths.
-        windows.sort_by_key(|window| Reverse(window.len()));
-        let packed = pack(windows, time);
-        Ok(Batcher { stream, packed, order, documents: documents.len(), rows, time })
+    fn packed(tokens: Tokens, time: usize, rows: usize, order: Order) -> Result<Self> {
+        check_sizes(rows, time, tokens.documents())?;
+        let packed = Rows::isolated(&tokens, time, order)?;
+        Ok(Batcher { tokens, packed, order, rows, time })
     }
 
     /// The batch of this step (counted from 0, without end), always full: an epoch's rows follow
@@ -147,12 +112,12 @@ impl Batcher {
 
     /// Targets in one epoch: every token of every document, and its end.
     pub fn targets(&self) -> usize {
-        self.stream.len() - 1
+        self.tokens.targets()
     }
 
     /// Ends of text among them: one for each document.
     pub fn eos_targets(&self) -> usize {
-        self.documents
+        self.tokens.documents()
     }
 
     /// Rows in one epoch: divided by the rows of a batch, the steps of an epoch.
@@ -170,25 +135,25 @@ impl Batcher {
         self.targets() as f64 / (self.packed.len() * self.time) as f64
     }
 
-    fn row(&self, epoch: u64, place: usize) -> &[Range<usize>] {
-        &self.packed[self.order.at(epoch, place, self.packed.len())]
+    fn row(&self, epoch: u64, place: usize) -> usize {
+        self.order.at(epoch, place, self.packed.len())
     }
 
-    fn assemble<'a>(&'a self, packed: impl ExactSizeIterator<Item = &'a [Range<usize>]>) -> Batch {
+    fn assemble(&self, packed: impl ExactSizeIterator<Item = usize>) -> Batch {
         let (rows, time) = (packed.len(), self.time);
-        let mut batch = Batch::padding(rows, time, self.stream[self.targets()]);
-        for (row, windows) in packed.enumerate() {
+        let mut batch = Batch::padding(rows, time, self.tokens.eos());
+        for (row, packed) in packed.enumerate() {
             let mut first = 0;
-            for window in windows {
+            for window in self.packed.windows(packed) {
                 let place = row * time + first..row * time + first + window.len();
                 let next = window.start + 1..window.end + 1;
-                batch.tokens[place.clone()].copy_from_slice(&self.stream[window.clone()]);
-                batch.targets[place.clone()].copy_from_slice(&self.stream[next]);
                 batch.first_key[place.clone()].fill(first as u32);
-                for (position, slot) in batch.positions[place].iter_mut().enumerate() {
+                for (position, slot) in batch.positions[place.clone()].iter_mut().enumerate() {
                     *slot = position as u32;
                 }
                 first += window.len();
+                self.tokens.read(window, &mut batch.tokens[place.clone()]);
+                self.tokens.read(next, &mut batch.targets[place]);
             }
         }
         batch
@@ -207,41 +172,6 @@ pub(super) fn check_sizes(rows: usize, time: usize, documents: usize) -> Result<
     }
     Ok(())
 }
-
-/// Best-fit bin packing: each window goes to the fullest row that still has room for it. With the
-/// longest windows first (best-fit decreasing: Johnson et al. 1974), hardly a place is left empty.
-fn pack(windows: Vec<Range<usize>>, time: usize) -> Vec<Vec<Range<usize>>> {
-    let mut rows: Vec<Vec<Range<usize>>> = Vec::new();
-    // Room -> the rows that have just that much.
-    let mut rooms: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
-    for window in windows {
-        let length = window.len();
-        let tightest = rooms.range_mut(length..).next().and_then(|(&room, rows)| {
-            let row = rows.pop()?;
-            Some((room, row, rows.is_empty()))
-        });
-        let (room, row) = match tightest {
-            Some((room, row, was_the_last)) => {
-                if was_the_last {
-                    rooms.remove(&room);
-                }
-                rows[row].push(window);
-                (room - length, row)
-            }
-            None => {
-                rows.push(vec![window]);
-                (time - length, rows.len() - 1)
-            }
-        };
-        if room > 0 {
-            rooms.entry(room).or_default().push(row);
-        }
-    }
-    rows
-}
-
-/// The epoch whose order shuffles before packing; training never gets there.
-pub(super) const PACKING: u64 = u64::MAX;
 
 impl Order {
     /// Which of `count` things stands at `place` in `epoch`: a permutation that needs no table.
@@ -272,6 +202,7 @@ impl Order {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::collections::BTreeMap;
 
     const EOS: u32 = 7;
 
@@ -325,8 +256,9 @@ mod tests {
                 expected.extend(pairs.map(|(inputs, targets)| (inputs.to_vec(), targets.to_vec())));
             }
             let expected = sorted(expected);
-            let shuffled = Batcher::new(&documents, EOS, time, rows, 11).unwrap();
-            let unshuffled = Batcher::unshuffled(&documents, EOS, time, rows).unwrap();
+            let shuffled = Batcher::new(Tokens::from_ids(&documents, EOS), time, rows, 11).unwrap();
+            let unshuffled =
+                Batcher::unshuffled(Tokens::from_ids(&documents, EOS), time, rows).unwrap();
             for (batcher, epoch) in [(&shuffled, 0), (&shuffled, 5), (&unshuffled, 0)] {
                 let mut found = Vec::new();
                 let (mut targets, mut all_rows) = (0, 0);
@@ -347,7 +279,8 @@ mod tests {
     #[test]
     fn the_order_depends_on_seed_epoch_and_place_alone() {
         let documents = documents(1);
-        let batcher = |seed| Batcher::new(&documents, EOS, 24, 4, seed).unwrap();
+        let tokens = Tokens::from_ids(&documents, EOS);
+        let batcher = |seed| Batcher::new(tokens.clone(), 24, 4, seed).unwrap();
         let (one, same, other) = (batcher(3), batcher(3), batcher(4));
         // Asked backwards, and forwards.
         let backwards: Vec<_> = (0..40).rev().map(|step| one.batch(step)).collect();
@@ -389,16 +322,16 @@ mod tests {
     #[test]
     fn packing_fills_the_rows() {
         let documents: Vec<Vec<u32>> = (0..2000).map(|i| vec![1; 5 + i * 7 % 90]).collect();
-        let batcher = Batcher::new(&documents, EOS, 256, 8, 0).unwrap();
+        let batcher = Batcher::new(Tokens::from_ids(&documents, EOS), 256, 8, 0).unwrap();
         assert!(batcher.filled_share() > 0.99, "{}", batcher.filled_share());
-        let lone = Batcher::new(&[vec![1, 2, 3]], EOS, 8, 2, 0).unwrap();
+        let lone = Batcher::new(Tokens::from_ids(&[vec![1, 2, 3]], EOS), 8, 2, 0).unwrap();
         assert_eq!(lone.filled_share(), 0.5);
     }
 
     #[test]
     fn nothing_to_learn_is_refused() {
         let refused = |documents: &[Vec<u32>], time, rows| {
-            Batcher::new(documents, EOS, time, rows, 0).err().unwrap().to_string()
+            Batcher::new(Tokens::from_ids(documents, EOS), time, rows, 0).err().unwrap().to_string()
         };
         assert!(refused(&[], 8, 2).contains("at least one document"));
         assert!(refused(&[vec![1]], 0, 2).contains("2 × 0"));

@@ -8,6 +8,7 @@ pub mod clean;
 pub mod documents;
 pub mod fertility;
 pub mod ngram;
+mod packing;
 pub mod sources;
 pub mod split;
 pub mod statistics;

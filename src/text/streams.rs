@@ -10,7 +10,8 @@ use std::collections::BinaryHeap;
 
 use crate::Result;
 use crate::text::Tokens;
-use crate::text::batches::{Batch, Order, PACKING, check_sizes};
+use crate::text::batches::{Batch, Order, check_sizes};
+use crate::text::packing::PACKING;
 
 /// Documents shared out among streams, and the order in which they come there.
 ///

@@ -6,6 +6,7 @@
 use std::fs::File;
 use std::ops::Range;
 use std::path::Path;
+use std::sync::Arc;
 
 use rayon::prelude::*;
 use sha2::{Digest, Sha256};
@@ -13,17 +14,21 @@ use sha2::{Digest, Sha256};
 use crate::error::{Error, Result};
 use crate::formats::atomic;
 use crate::formats::mapped::{self, Mapped};
-use crate::text::Tokenizer;
+use crate::text::{Special, Tokenizer};
 
-/// Tokenised documents, and the counts of their text that the ids no longer tell.
+/// Tokenised documents, and the counts of their text that the ids no longer tell. Cheap to clone: the
+/// ids are shared.
+#[derive(Clone)]
 pub struct Tokens {
-    ids: Ids,
+    ids: Arc<Ids>,
     /// Where each document's first EOS stands, and after them the last.
-    starts: Vec<usize>,
+    starts: Arc<[usize]>,
     /// Characters (Unicode scalar values) of all documents.
     pub chars: usize,
     /// UTF-8 bytes of all documents.
     pub bytes: usize,
+    /// Ids of all documents that stand for what the tokenizer cannot spell.
+    pub unknown: usize,
 }
 
 enum Ids {
@@ -38,7 +43,9 @@ enum Ids {
 impl Tokens {
     /// Encodes whole texts, on all threads.
     pub fn new<S: AsRef<str> + Sync>(tokenizer: &Tokenizer, texts: &[S]) -> Result<Self> {
-        let mut tokens = Self::from_ids(&tokenizer.encode_batch(texts)?, tokenizer.eos()?);
+        let ids = tokenizer.encode_batch(texts)?;
+        let mut tokens = Self::from_ids(&ids, tokenizer.eos()?);
+        tokens.unknown = unknown(tokenizer, &ids);
         tokens.chars = texts.par_iter().map(|text| text.as_ref().chars().count()).sum();
         tokens.bytes = texts.iter().map(|text| text.as_ref().len()).sum();
         Ok(tokens)
@@ -55,7 +62,8 @@ impl Tokens {
         }
         starts.push(ids.len());
         ids.push(eos);
-        Tokens { ids: Ids::Here(ids), starts, chars: 0, bytes: 0 }
+        let (ids, starts) = (Arc::new(Ids::Here(ids)), starts.into());
+        Tokens { ids, starts, chars: 0, bytes: 0, unknown: 0 }
     }
 
     pub fn documents(&self) -> usize {
@@ -84,7 +92,7 @@ impl Tokens {
 
     /// Copies the ids at `places` into `into`, which is as long.
     pub fn read(&self, places: Range<usize>, into: &mut [u32]) {
-        match &self.ids {
+        match &*self.ids {
             Ids::Here(ids) => into.copy_from_slice(&ids[places]),
             Ids::Mapped { .. } => {
                 for (slot, place) in into.iter_mut().zip(places) {
@@ -95,12 +103,18 @@ impl Tokens {
     }
 
     fn id(&self, place: usize) -> u32 {
-        match &self.ids {
+        match &*self.ids {
             Ids::Here(ids) => ids[place],
             Ids::Mapped { file, width: 2 } => u32::from(number(file, place, u16::from_le_bytes)),
             Ids::Mapped { file, .. } => number(file, place, u32::from_le_bytes),
         }
     }
+}
+
+/// How many of the ids stand for what the tokenizer cannot spell.
+fn unknown(tokenizer: &Tokenizer, documents: &[Vec<u32>]) -> usize {
+    let Some(unknown) = tokenizer.special(Special::Unk) else { return 0 };
+    documents.iter().flatten().filter(|&&id| id == unknown).count()
 }
 
 /// The number at `place` of an array of such numbers.
@@ -197,15 +211,17 @@ where
 // The file: ids (u16 or u32) | padding to 8 | starts (u64) | the numbers of `Footer` (u64) | key.
 // Little-endian. What is known only at the end stands at the end, so that writing is one pass.
 
-const MAGIC: u64 = u64::from_le_bytes(*b"coplatk1");
-const FOOTER: usize = 6 * 8 + 32;
+const MAGIC: u64 = u64::from_le_bytes(*b"coplatk2");
+const FOOTER: usize = 7 * 8 + 32;
 
+#[derive(Default)]
 struct Footer {
     width: usize,
     ids: usize,
     documents: usize,
     chars: usize,
     bytes: usize,
+    unknown: usize,
 }
 
 impl Footer {
@@ -215,8 +231,8 @@ impl Footer {
     }
 
     fn to_bytes(&self, key: &Key) -> Vec<u8> {
-        let Footer { width, ids, documents, chars, bytes } = self;
-        let numbers = [width, ids, documents, chars, bytes].map(|&n| n as u64);
+        let Footer { width, ids, documents, chars, bytes, unknown } = self;
+        let numbers = [width, ids, documents, chars, bytes, unknown].map(|&n| n as u64);
         let numbers = [MAGIC].into_iter().chain(numbers).flat_map(u64::to_le_bytes);
         numbers.chain(key.bytes()).collect()
     }
@@ -230,14 +246,16 @@ fn write(
     told: &mut dyn FnMut(Progress),
 ) -> Result<()> {
     let width = if tokenizer.vocab_size() <= 1 << 16 { 2 } else { 4 };
-    let mut footer = Footer { width, ids: 0, documents: 0, chars: 0, bytes: 0 };
+    let mut footer = Footer { width, ..Footer::default() };
     let mut starts: Vec<u8> = Vec::new();
     atomic::write_file(path, |file| {
         let mut chunk = take(&mut documents)?;
         while !chunk.is_empty() {
             let (encoded, next) =
                 rayon::join(|| tokenizer.encode_batch(&chunk), || take(&mut documents));
-            for ids in encoded? {
+            let encoded = encoded?;
+            footer.unknown += unknown(tokenizer, &encoded);
+            for ids in encoded {
                 starts.extend((footer.ids as u64).to_le_bytes());
                 footer.ids += 1 + ids.len();
                 put_ids(file, width, &[tokenizer.eos()?])?;
@@ -282,7 +300,14 @@ fn open(path: &Path, key: &Key) -> Option<Tokens> {
     let file = mapped::open(path, "tokenised documents").ok()?;
     let at = file.len().checked_sub(FOOTER)?;
     let n = |i: usize| usize::try_from(number(&file[at..], i, u64::from_le_bytes)).ok();
-    let footer = Footer { width: n(1)?, ids: n(2)?, documents: n(3)?, chars: n(4)?, bytes: n(5)? };
+    let footer = Footer {
+        width: n(1)?,
+        ids: n(2)?,
+        documents: n(3)?,
+        chars: n(4)?,
+        bytes: n(5)?,
+        unknown: n(6)?,
+    };
     let ids_bytes = footer.ids_bytes()?;
     let starts_bytes = footer.documents.checked_add(1)?.checked_mul(8)?;
     if file[at..] != footer.to_bytes(key)
@@ -291,15 +316,15 @@ fn open(path: &Path, key: &Key) -> Option<Tokens> {
     {
         return None;
     }
-    let starts: Vec<usize> = (0..=footer.documents)
+    let starts: Arc<[usize]> = (0..=footer.documents)
         .map(|i| usize::try_from(number(&file[ids_bytes..at], i, u64::from_le_bytes)).ok())
         .collect::<Option<_>>()?;
     let rising = starts.windows(2).all(|pair| pair[0] < pair[1]);
     if !rising || starts.last()? + 1 != footer.ids {
         return None;
     }
-    let Footer { width, chars, bytes, .. } = footer;
-    Some(Tokens { ids: Ids::Mapped { file, width }, starts, chars, bytes })
+    let Footer { width, chars, bytes, unknown, .. } = footer;
+    Some(Tokens { ids: Arc::new(Ids::Mapped { file, width }), starts, chars, bytes, unknown })
 }
 
 #[cfg(test)]
@@ -369,13 +394,25 @@ mod tests {
     }
 
     #[test]
+    fn what_cannot_be_spelt_is_counted() {
+        let folder = tempfile::tempdir().unwrap();
+        let tokenizer = Tokenizer::train_chars(&["la niña"]).unwrap();
+        let here = Tokens::new(&tokenizer, &TEXTS).unwrap();
+        // c t, ¡ y , !, c t , , c t
+        for tokens in [here, make(folder.path(), &tokenizer), make(folder.path(), &tokenizer)] {
+            assert_eq!(tokens.unknown, 2 + 4 + 6);
+        }
+    }
+
+    #[test]
     fn wide_ids_are_kept_whole() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("wide");
         let ids: Vec<u32> = vec![70_000, 1, 250_879];
         atomic::write_file(&path, |file| {
             put_ids(file, 4, &ids)?;
-            let footer = Footer { width: 4, ids: 3, documents: 1, chars: 5, bytes: 6 };
+            let counts = Footer { chars: 5, bytes: 6, ..Footer::default() };
+            let footer = Footer { width: 4, ids: 3, documents: 1, ..counts };
             file.put(&[0; 4])?;
             file.put(&[0_u64, 2].map(u64::to_le_bytes).concat())?;
             file.put(&footer.to_bytes(&key()))

@@ -96,19 +96,19 @@ impl Data {
             Vocabulary::Characters => Tokenizer::train_chars(&train)?,
             Vocabulary::Given(tokenizer) => tokenizer,
         };
-        let ids = tokenizer.encode_batch(&train)?;
-        let (eos, &DataOptions { time, rows, seed, .. }) = (tokenizer.eos()?, options);
+        let tokens = Tokens::new(&tokenizer, &train)?;
+        let train_chars = tokens.chars;
+        let &DataOptions { time, rows, seed, .. } = options;
         let batches = if options.streams {
-            let tokens = Tokens::from_ids(&ids, eos);
             Batches::Streams(Streams::new(tokens, time, rows, seed)?)
         } else {
-            Batches::Packed(Batcher::new(&ids, eos, time, rows, seed)?)
+            Batches::Packed(Batcher::new(tokens, time, rows, seed)?)
         };
         let baseline = KneserNey::train(&train, BASELINE_ORDER)?;
         Ok(Data {
             train: batches,
             train_documents: train.len(),
-            train_chars: train.iter().map(|text| text.chars().count()).sum(),
+            train_chars,
             baseline_bits_per_char: baseline.bits_per_char(&texts(&parts.validation)),
             validation: parts.validation,
             tokenizer,

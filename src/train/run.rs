@@ -1,9 +1,10 @@
 //! A run: steps, and now and then a validation, a sample and a save of what is best so far.
 
 use crate::error::{Error, Kind, Result};
-use crate::evaluate::{Evaluation, Tokenised, evaluate_tokenised};
+use crate::evaluate::{Evaluation, evaluate_tokenised};
 use crate::formats::atomic;
 use crate::models;
+use crate::text::Tokens;
 use crate::train::{Data, Step, Trainer, write_texts};
 use serde_json::{Map, Value};
 use std::path::PathBuf;
@@ -65,7 +66,7 @@ pub fn run(
 ) -> Result<Summary> {
     atomic::check_dir(&options.output)?;
     let texts: Vec<&str> = data.validation.iter().map(|document| document.text.as_str()).collect();
-    let validation = Tokenised::new(&data.tokenizer, &texts)?;
+    let validation = Tokens::new(&data.tokenizer, &texts)?;
     let start = Instant::now();
     let mut training = Duration::ZERO;
     let mut tokens = 0;

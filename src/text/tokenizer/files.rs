@@ -114,6 +114,7 @@ fn without_config(
     let (whole, vocab, merges) =
         (dir.join(TOKENIZER), dir.join("vocab.json"), dir.join("merges.txt"));
     if whole.exists() {
+        check_for_library(&whole)?;
         let mut inner: Inner = read(&whole)?
             .parse()
             .map_err(|error| library(whole.display(), "a tokenizer", error))?;
@@ -129,6 +130,31 @@ fn without_config(
     match vocab.exists() && merges.exists() {
         true => Ok(Some(byte_level(bpe(&vocab, &merges, added)?, prefix_space))),
         false => Ok(None),
+    }
+}
+
+/// Refuses a `tokenizer.json` at which the library would panic: one that is no JSON within its decoder, and
+/// one whose template has a token that it does not define, or a second text where there is one.
+fn check_for_library(path: &Path) -> Result<()> {
+    fn undefined(processor: &Value) -> Option<&str> {
+        let list = |key: &str| processor[key].as_array().into_iter().flatten();
+        let defined = |id: &str| processor["special_tokens"].get(id).is_some();
+        let second = list("single")
+            .find_map(|piece| piece["Sequence"]["id"].as_str().filter(|&id| id == "B"));
+        let of_template = list("single")
+            .chain(list("pair"))
+            .filter_map(|piece| piece["SpecialToken"]["id"].as_str())
+            .find(|id| !defined(id));
+        second.or(of_template).or_else(|| list("processors").find_map(undefined))
+    }
+    let file = Object::read(path)?;
+    match file.map().get("post_processor").and_then(undefined) {
+        None => Ok(()),
+        Some(id) => {
+            let thing = format!("{}: `post_processor`", path.display());
+            let found = format!("{id:?}");
+            Err(Error::bad_data(thing, "a template of what it defines, for one text", found))
+        }
     }
 }
 
@@ -220,8 +246,11 @@ fn bpe(vocab: &Path, merges: &Path, added: &BTreeMap<u32, AddedToken>) -> Result
 /// The text of a file, without the mark that some editors put before it.
 fn read(path: &Path) -> Result<String> {
     const EXPECTED: &str = "a readable text file";
-    let text = std::fs::read_to_string(path).map_err(|error| Error::io(path, EXPECTED, error))?;
-    refuse_pointer(path, EXPECTED, text.as_bytes())?;
+    let bytes = std::fs::read(path).map_err(|error| Error::io(path, EXPECTED, error))?;
+    refuse_pointer(path, EXPECTED, &bytes)?;
+    let text = String::from_utf8(bytes).map_err(|error| {
+        Error::bad_data(path.display().to_string(), "text in UTF-8", error.utf8_error().to_string())
+    })?;
     Ok(text.strip_prefix('\u{feff}').map(str::to_string).unwrap_or(text))
 }
 

@@ -3,6 +3,7 @@
 use clap::Subcommand;
 use copla::Result;
 use copla::formats::atomic;
+use copla::models::from_config;
 use copla::text::{Document, Statistics, Tokenizer, clean};
 use serde_json::json;
 use std::path::PathBuf;
@@ -33,10 +34,15 @@ struct Report {
     seed: u64,
     #[command(flatten)]
     reading: Reading,
-    /// Directory of a tokenizer, whose tokens are counted too
-    #[arg(long, value_name = "DIR")]
-    tokenizer: Option<PathBuf>,
-    /// Tokens of a row: how many documents have more
+    /// Describe the documents as cleaning leaves them; any option of cleaning does so too
+    #[arg(long)]
+    clean: bool,
+    #[command(flatten)]
+    cleaning: Option<Cleaning>,
+    /// A model or the directory of a tokenizer, whose tokens are counted too
+    #[arg(long, value_name = "MODEL")]
+    tokenizer: Option<String>,
+    /// Tokens of a row: how many documents have more [default: the context of the tokenizer's model]
     #[arg(long, value_name = "TOKENS", requires = "tokenizer")]
     context: Option<usize>,
     /// Print one JSON object
@@ -53,7 +59,8 @@ struct Prepare {
     seed: u64,
     #[command(flatten)]
     reading: Reading,
-    /// File of JSON lines to write: author, title, text
+    /// File of JSON lines to write: author, title, text, and the origin by which pieces of a document stay
+    /// together
     #[arg(long, value_name = "FILE")]
     output: PathBuf,
     #[command(flatten)]
@@ -71,15 +78,32 @@ pub fn run(args: Args) -> Result<()> {
 }
 
 fn report(args: Report) -> Result<()> {
-    let tokenizer = args.tokenizer.map(Tokenizer::load).transpose()?;
-    let (documents, read) = args.reading.documents(&args.data, args.seed)?;
-    let found = Statistics::of(&documents, tokenizer.as_ref(), args.context)?;
+    let (mut tokenizer, mut context) = (None, args.context);
+    if let Some(model) = args.tokenizer {
+        let dir = super::model::directory(Some(model))?;
+        tokenizer = Some(Tokenizer::load(&dir)?);
+        if context.is_none() && dir.join("config.json").exists() {
+            context = from_config(&dir)?.context();
+        }
+    }
+    let (mut documents, read) = args.reading.documents(&args.data, args.seed)?;
+    let steps = args.cleaning.map(|cleaning| cleaning.steps());
+    let mut cleaning = None;
+    if let Some(steps) = steps.or(args.clean.then(clean::Cleaning::default)) {
+        let cleaned = clean(documents, &steps)?;
+        documents = cleaned.documents;
+        cleaning = Some(cleaned.report);
+    }
+    let found = Statistics::of(&documents, tokenizer.as_ref(), context)?;
     if args.json {
-        let object = json!({ "sources": read.sources, "statistics": found });
+        let object = json!({ "sources": read.sources, "cleaning": cleaning, "statistics": found });
         return super::print(format_args!("{object}\n"));
     }
     for source in &read.sources {
         super::print(format_args!("{source}\n"))?;
+    }
+    if let Some(cleaning) = cleaning {
+        super::print(format_args!("{cleaning}\n"))?;
     }
     for table in found.tables() {
         super::print(format_args!("{table}\n"))?;
@@ -92,8 +116,10 @@ fn prepare(args: Prepare) -> Result<()> {
     let (documents, read) = args.reading.documents(&args.data, args.seed)?;
     let cleaned = clean(documents, &args.cleaning.steps())?;
     atomic::write_file(&args.output, |file| {
-        for Document { author, title, text, .. } in &cleaned.documents {
-            let line = json!({ "author": author, "title": title, "text": text });
+        for Document { author, title, text, origin } in &cleaned.documents {
+            // By its origin a later split keeps the pieces of a document together.
+            let origin = origin.to_string();
+            let line = json!({ "author": author, "title": title, "text": text, "origin": origin });
             file.put(format!("{line}\n").as_bytes())?;
         }
         Ok(())

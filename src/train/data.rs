@@ -1,7 +1,7 @@
-//! From documents to what a run needs: split, tokenizer, batches, and the baseline to beat.
+//! From documents to what a run needs: tokenizer, batches, and the baseline to beat.
 
 use crate::error::Result;
-use crate::text::{Batch, Batcher, Document, KneserNey, Streams, Tokenizer, Tokens, split};
+use crate::text::{Batch, Batcher, Document, KneserNey, Split, Streams, Tokenizer, Tokens};
 
 /// The order of the baseline: it predicts a character from the four before it.
 pub const BASELINE_ORDER: usize = 5;
@@ -9,7 +9,6 @@ pub const BASELINE_ORDER: usize = 5;
 /// How documents become batches.
 #[derive(Clone, Debug)]
 pub struct DataOptions {
-    pub validation_share: f64,
     /// Tokens of a row.
     pub time: usize,
     /// Rows of a batch.
@@ -81,12 +80,7 @@ pub struct Data {
 
 impl Data {
     /// A tokenizer that is learnt, and the baseline, see the training part only.
-    pub fn prepare(
-        documents: Vec<Document>,
-        vocabulary: Vocabulary,
-        options: &DataOptions,
-    ) -> Result<Self> {
-        let parts = split(documents, options.validation_share, options.seed)?;
+    pub fn prepare(parts: Split, vocabulary: Vocabulary, options: &DataOptions) -> Result<Self> {
         let texts = |documents: &[Document]| -> Vec<String> {
             documents.iter().map(|document| document.text.clone()).collect()
         };

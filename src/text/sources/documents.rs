@@ -230,7 +230,8 @@ impl<'a> Reader<'a> {
         }
         self.report.documents += 1;
         self.report.characters += kept;
-        let origin = Origin { source: self.index, file: name.clone(), row: record.row };
+        let place = Origin { source: self.index, file: name.clone(), row: record.row };
+        let origin = record.origin.map_or(place, |first| Origin { source: self.index, ..first });
         Ok(Some(Document { author: record.author, title: record.title, text, origin }))
     }
 

@@ -320,3 +320,12 @@ fn documents_in_another_language_go() {
     assert_eq!(kept(0.9), [1]);
     assert!((0.6..0.85).contains(&share(&mixed, Language::Es)), "{}", share(&mixed, Language::Es));
 }
+
+/// What `copla train` does without being told: the published figures are of the corpus as it is written.
+#[test]
+fn the_own_corpus_is_clean_already() {
+    let corpus = copla::text::embedded().unwrap();
+    let cleaned = clean(corpus.clone(), &Cleaning::default()).unwrap();
+    assert_eq!(cleaned.documents, corpus);
+    assert_eq!(cleaned.report.to_string(), "cleaning: nothing to mend or to remove");
+}

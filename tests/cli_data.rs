@@ -67,6 +67,64 @@ fn documents_are_cleaned_and_the_account_is_printed() {
 }
 
 #[test]
+fn pieces_of_a_document_are_known_again() {
+    let home = place();
+    let dir = home.path();
+    let prepare = |from: &str, to: &str| {
+        let output =
+            copla(dir, &["data", "prepare", from, "--output", to, "--split-sentences", "32"]);
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        std::fs::read_to_string(dir.join(to)).unwrap()
+    };
+    let written = prepare("a.csv", "b.jsonl");
+    assert_eq!(prepare("a.csv", "c.jsonl"), written, "the same every time");
+    let documents = || {
+        let source =
+            copla::text::Source::parse(&dir.join("b.jsonl").display().to_string()).unwrap();
+        let sources = [source];
+        let all = copla::text::sources::read(&sources, Default::default());
+        all.collect::<copla::Result<Vec<_>>>().unwrap()
+    };
+    let origins: Vec<String> = documents().iter().map(|one| one.origin.to_string()).collect();
+    assert_eq!(origins, ["a.csv, row 1", "a.csv, row 1", "a.csv, row 3", "a.csv, row 3"]);
+    for seed in 0..8 {
+        let sides = copla::text::split(documents(), 0.5, seed).unwrap();
+        let of = |side: &[copla::text::Document]| side[0].origin.row;
+        assert_eq!((sides.train.len(), sides.validation.len()), (2, 2));
+        assert_ne!(of(&sides.train), of(&sides.validation));
+    }
+    // Written once more, it says the same of them.
+    assert_eq!(prepare("b.jsonl", "d.jsonl"), written);
+}
+
+#[test]
+fn a_report_is_of_what_is_there_or_of_what_cleaning_leaves() {
+    let home = place();
+    let report = |more: &[&str]| {
+        json(&copla(home.path(), &[&["data", "report", "a.csv", "--json"], more].concat()))
+    };
+    assert_eq!(report(&[])["cleaning"], Value::Null);
+    assert_eq!(report(&[])["statistics"]["documents"], 4);
+    for (more, documents) in [(&["--clean"][..], 3), (&["--min-chars", "45"], 1)] {
+        let found = report(more);
+        assert_eq!(found["cleaning"]["documents_in"], 4);
+        assert_eq!(found["statistics"]["documents"], documents, "{more:?}");
+        assert_eq!(found["statistics"]["documents"], found["cleaning"]["documents_out"]);
+    }
+}
+
+#[test]
+fn the_context_is_that_of_the_tokenizers_model() {
+    let home = place();
+    let dir = home.path();
+    let steps = "--max-steps 1 --block-size 16 --per-device-train-batch-size 2 --output m";
+    let train: Vec<&str> = ["train"].into_iter().chain(steps.split(' ')).collect();
+    assert!(copla(dir, &train).status.success());
+    let found = json(&copla(dir, &["data", "report", "a.csv", "--tokenizer", "m", "--json"]));
+    assert_eq!(found["statistics"]["tokens"]["context"], 16);
+}
+
+#[test]
 fn what_cannot_be_done_is_one_line() {
     let home = place();
     let cases: &[(&[&str], i32, &str)] = &[

@@ -7,7 +7,7 @@ use copla::models::{
 };
 use copla::ops::adamw::AdamW;
 use copla::ops::linear::Activation;
-use copla::text::{BpeOptions, Special, Tokenizer, embedded};
+use copla::text::{BpeOptions, Packing, Special, Tokenizer, embedded, split};
 use copla::train::{Data, DataOptions, Decay, Schedule, Trainer, Vocabulary};
 use copla::{DType, Device, Kind, Param, Parameters, models};
 use serde_json::{Map, Value, json};
@@ -243,9 +243,23 @@ fn it_learns_with_the_new_vocabulary() {
     let home = tempfile::tempdir().unwrap();
     write(home.path(), "gpt2", true, &bpe(OLD, 290, &[]), 0);
     let (mut model, _) = open(home.path()).retokenize(new(), Use::Training).unwrap();
-    let options = DataOptions { validation_share: 0.2, time: 16, rows: 2, streams: false, seed: 1 };
+    let options = DataOptions {
+        time: 16,
+        rows: 2,
+        streams: false,
+        packing: Packing::Isolate,
+        mask_eos: false,
+        seed: 1,
+        cache: None,
+    };
     let vocabulary = Vocabulary::Given(model.take_tokenizer().unwrap());
-    let data = Data::prepare(embedded().unwrap(), vocabulary, &options).unwrap();
+    let data = Data::prepare(
+        split(embedded().unwrap(), 0.2, 1).unwrap(),
+        vocabulary,
+        &options,
+        &mut |_| {},
+    )
+    .unwrap();
     let schedule =
         Schedule { peak: 1e-2, warmup_steps: 0, total_steps: 20, decay: Decay::Constant };
     let rule = AdamW::default();

@@ -4,7 +4,7 @@ use copla::models::decoder::{DropoutShares, Options};
 use copla::models::gpt2::{Gpt2, preset};
 use copla::models::{Model, Use, load};
 use copla::ops::adamw::AdamW;
-use copla::text::{Packing, embedded};
+use copla::text::{Packing, embedded, split};
 use copla::train::{Data, DataOptions, Decay, Schedule, Step, Trainer, Vocabulary};
 use copla::{DType, Device};
 use std::path::Path;
@@ -36,7 +36,6 @@ fn small(vocab: usize) -> Options {
 
 fn train(steps: u64, threads: usize) -> (Vec<Step>, Vec<f32>) {
     let options = DataOptions {
-        validation_share: 0.1,
         time: 48,
         rows: 3,
         streams: false,
@@ -45,8 +44,8 @@ fn train(steps: u64, threads: usize) -> (Vec<Step>, Vec<f32>) {
         seed: 7,
         cache: None,
     };
-    let vocabulary = Vocabulary::Bpe(300);
-    let data = Data::prepare(embedded().unwrap(), vocabulary, &options, &mut |_| {}).unwrap();
+    let (parts, vocabulary) = (split(embedded().unwrap(), 0.1, 7).unwrap(), Vocabulary::Bpe(300));
+    let data = Data::prepare(parts, vocabulary, &options, &mut |_| {}).unwrap();
     let model = Gpt2::new(small(300), Some(data.tokenizer.eos().unwrap())).unwrap();
     let mut params = model.layout().unwrap().build(DType::F32, Device::Cpu).unwrap();
     model.initialise(&mut params, 7).unwrap();

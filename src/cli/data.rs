@@ -1,7 +1,8 @@
 //! How `--data` is read: the options that all subcommands with documents share.
 
 use copla::Result;
-use copla::text::sources::{Format, Options, Report, read};
+use copla::formats::hub::Hub;
+use copla::text::sources::{Format, Options, Place, Report, read};
 use copla::text::{Document, Source};
 
 #[derive(clap::Args)]
@@ -25,6 +26,12 @@ impl Reading {
         }
         if sources.is_empty() {
             sources.push(Source::embedded());
+        }
+        if sources.iter().any(|source| matches!(source.place, Place::Hub { .. })) {
+            let hub = Hub::from_env()?;
+            super::download::told(|teller| {
+                sources.iter_mut().try_for_each(|source| source.download(&hub, teller))
+            })?;
         }
         let mut documents = read(&sources, Options { seed, skip_bad_rows: self.skip_bad_rows });
         let all = documents.by_ref().collect::<Result<Vec<_>>>()?;

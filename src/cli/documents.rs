@@ -3,11 +3,12 @@
 use clap::Subcommand;
 use copla::Result;
 use copla::formats::atomic;
-use copla::text::clean::{Language, NEAR};
-use copla::text::{Cleaning, Document, Statistics, Tokenizer, clean};
+use copla::models::from_config;
+use copla::text::{Document, Statistics, Tokenizer, clean};
 use serde_json::json;
 use std::path::PathBuf;
 
+use super::cleaning::Cleaning;
 use super::data::Reading;
 
 #[derive(clap::Args)]
@@ -33,10 +34,15 @@ struct Report {
     seed: u64,
     #[command(flatten)]
     reading: Reading,
-    /// Directory of a tokenizer, whose tokens are counted too
-    #[arg(long, value_name = "DIR")]
-    tokenizer: Option<PathBuf>,
-    /// Tokens of a row: how many documents have more
+    /// Describe the documents as cleaning leaves them; any option of cleaning does so too
+    #[arg(long)]
+    clean: bool,
+    #[command(flatten)]
+    cleaning: Option<Cleaning>,
+    /// A model or the directory of a tokenizer, whose tokens are counted too
+    #[arg(long, value_name = "MODEL")]
+    tokenizer: Option<String>,
+    /// Tokens of a row: how many documents have more [default: the context of the tokenizer's model]
     #[arg(long, value_name = "TOKENS", requires = "tokenizer")]
     context: Option<usize>,
     /// Print one JSON object
@@ -53,36 +59,12 @@ struct Prepare {
     seed: u64,
     #[command(flatten)]
     reading: Reading,
-    /// File of JSON lines to write: author, title, text
+    /// File of JSON lines to write: author, title, text, and the origin by which pieces of a document stay
+    /// together
     #[arg(long, value_name = "FILE")]
     output: PathBuf,
-    /// Leave every character as it is: no repair, no normal form, no removal
-    #[arg(long)]
-    keep_characters: bool,
-    /// Keep documents equal to an earlier one
-    #[arg(long)]
-    keep_duplicates: bool,
-    /// Share of common runs of five words from which documents are near-duplicates; 0 keeps them
-    #[arg(long, default_value_t = NEAR)]
-    near_duplicates: f64,
-    /// Keep only what this speaker says in transcripts
-    #[arg(long, value_name = "NAME")]
-    keep_speaker: Option<String>,
-    /// Language to keep: es, pt, ca, gl, fr, it, en, de
-    #[arg(long)]
-    language: Option<Language>,
-    /// Share of the language that a document has at least
-    #[arg(long, default_value_t = 0.5, requires = "language")]
-    min_language_share: f64,
-    /// Split documents into whole sentences joined to at most so many characters
-    #[arg(long, value_name = "CHARS")]
-    split_sentences: Option<usize>,
-    /// Fewest characters of a document
-    #[arg(long)]
-    min_chars: Option<usize>,
-    /// Most characters of a document
-    #[arg(long)]
-    max_chars: Option<usize>,
+    #[command(flatten)]
+    cleaning: Cleaning,
     /// Print one JSON object
     #[arg(long)]
     json: bool,
@@ -96,15 +78,32 @@ pub fn run(args: Args) -> Result<()> {
 }
 
 fn report(args: Report) -> Result<()> {
-    let tokenizer = args.tokenizer.map(Tokenizer::load).transpose()?;
-    let (documents, read) = args.reading.documents(&args.data, args.seed)?;
-    let found = Statistics::of(&documents, tokenizer.as_ref(), args.context)?;
+    let (mut tokenizer, mut context) = (None, args.context);
+    if let Some(model) = args.tokenizer {
+        let dir = super::model::directory(Some(model))?;
+        tokenizer = Some(Tokenizer::load(&dir)?);
+        if context.is_none() && dir.join("config.json").exists() {
+            context = from_config(&dir)?.context();
+        }
+    }
+    let (mut documents, read) = args.reading.documents(&args.data, args.seed)?;
+    let steps = args.cleaning.map(|cleaning| cleaning.steps());
+    let mut cleaning = None;
+    if let Some(steps) = steps.or(args.clean.then(clean::Cleaning::default)) {
+        let cleaned = clean(documents, &steps)?;
+        documents = cleaned.documents;
+        cleaning = Some(cleaned.report);
+    }
+    let found = Statistics::of(&documents, tokenizer.as_ref(), context)?;
     if args.json {
-        let object = json!({ "sources": read.sources, "statistics": found });
+        let object = json!({ "sources": read.sources, "cleaning": cleaning, "statistics": found });
         return super::print(format_args!("{object}\n"));
     }
     for source in &read.sources {
         super::print(format_args!("{source}\n"))?;
+    }
+    if let Some(cleaning) = cleaning {
+        super::print(format_args!("{cleaning}\n"))?;
     }
     for table in found.tables() {
         super::print(format_args!("{table}\n"))?;
@@ -115,10 +114,12 @@ fn report(args: Report) -> Result<()> {
 fn prepare(args: Prepare) -> Result<()> {
     atomic::check_file(&args.output)?;
     let (documents, read) = args.reading.documents(&args.data, args.seed)?;
-    let cleaned = clean(documents, &args.cleaning())?;
+    let cleaned = clean(documents, &args.cleaning.steps())?;
     atomic::write_file(&args.output, |file| {
-        for Document { author, title, text, .. } in &cleaned.documents {
-            let line = json!({ "author": author, "title": title, "text": text });
+        for Document { author, title, text, origin } in &cleaned.documents {
+            // By its origin a later split keeps the pieces of a document together.
+            let origin = origin.to_string();
+            let line = json!({ "author": author, "title": title, "text": text, "origin": origin });
             file.put(format!("{line}\n").as_bytes())?;
         }
         Ok(())
@@ -131,25 +132,4 @@ fn prepare(args: Prepare) -> Result<()> {
         super::print(format_args!("{source}\n"))?;
     }
     super::print(cleaned.report.table())
-}
-
-impl Prepare {
-    fn cleaning(&self) -> Cleaning {
-        let characters = !self.keep_characters;
-        Cleaning {
-            mojibake: characters,
-            line_ends: characters,
-            spaces: characters,
-            controls: characters,
-            nfc: characters,
-            blank: true,
-            keep_speaker: self.keep_speaker.clone(),
-            language: self.language.map(|language| (language, self.min_language_share)),
-            duplicates: !self.keep_duplicates,
-            near_duplicates: Some(self.near_duplicates).filter(|&threshold| threshold != 0.0),
-            split_sentences: self.split_sentences,
-            min_chars: self.min_chars,
-            max_chars: self.max_chars,
-        }
-    }
 }

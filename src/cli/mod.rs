@@ -1,15 +1,18 @@
 //! The command line: one file per subcommand, which parses, calls the library and prints.
 
+mod cleaning;
 mod convert;
 mod data;
 mod doctor;
 mod documents;
+mod download;
 mod evaluate;
 mod generate;
 mod info;
 mod inspect;
 mod machine;
 mod model;
+mod texts;
 mod tokenizer;
 mod train;
 

@@ -2,11 +2,13 @@
 //! arguments, on copla's own corpus.
 
 use super::machine::Machine;
+use super::texts::{Prepared, Texts};
 use clap::ValueEnum;
-use copla::evaluate::Evaluation;
+use copla::evaluate::{Evaluation, Evaluations};
 use copla::formats::cache_dir;
 use copla::models::{self, Fresh, Model, Pretrained, Use};
 use copla::ops::adamw::AdamW;
+use copla::text::sources::SourceReport;
 use copla::text::{Packing, tokens};
 use copla::train::{
     Data, DataOptions, Decay, Length, Observer, Options, Progress, Recipe, Schedule, Step, Trainer,
@@ -22,12 +24,8 @@ use std::time::{Duration, Instant};
 
 #[derive(clap::Args)]
 pub struct Args {
-    /// Texts to learn from, PATH[:column=C,take=1%,...]: CSV, JSON, Parquet or plain text, a directory or
-    /// a pattern; may be given more than once [default: copla's own corpus]
-    #[arg(long)]
-    data: Vec<String>,
     #[command(flatten)]
-    reading: super::data::Reading,
+    texts: Texts,
     /// Directory for the model
     #[arg(long, default_value = super::model::DEFAULT)]
     output: PathBuf,
@@ -100,9 +98,6 @@ pub struct Args {
     /// Steps between validations [default: a sixteenth of all]
     #[arg(long)]
     eval_steps: Option<u64>,
-    /// Share of the text, by documents, that is only validated on
-    #[arg(long, default_value_t = 0.1)]
-    validation_share: f64,
     /// Seed of the weights, the split, the order and the dropout
     #[arg(long, default_value_t = 0)]
     seed: u64,
@@ -131,9 +126,9 @@ enum SchedulerType {
 impl Args {
     /// Every number that has a range, before any work is done.
     fn check(&self) -> Result<()> {
-        let shares = [("--validation-share", self.validation_share as f32)];
+        self.texts.check()?;
         let betas = [("--adam-beta1", self.adam_beta1), ("--adam-beta2", self.adam_beta2)];
-        for (name, value) in shares.into_iter().chain(betas) {
+        for (name, value) in betas {
             require(value > 0.0 && value < 1.0, name, "a number between 0 and 1", value)?;
         }
         let positive = [
@@ -242,15 +237,14 @@ pub fn run(args: Args) -> Result<()> {
     args.check()?;
     let device = args.machine.device()?;
     copla::formats::atomic::check_dir(&args.output)?;
-    let (documents, report) = args.reading.documents(&args.data, args.seed)?;
+    let Prepared { split, validation_sources } = args.texts.prepare(args.seed)?;
     let mut beginning = Beginning::of(&args, device)?;
     let vocabulary = beginning.vocabulary(&args)?;
     let Beginning { name, recipe, mut given } = beginning;
     let data = Data::prepare(
-        documents,
+        split,
         vocabulary,
         &DataOptions {
-            validation_share: args.validation_share,
             time: args.block_size.unwrap_or(recipe.time),
             rows: args.per_device_train_batch_size.unwrap_or(recipe.rows),
             streams: recipe.streams,
@@ -271,9 +265,6 @@ pub fn run(args: Args) -> Result<()> {
         None => fresh(&args, &recipe, &data, device)?,
     };
     let trainer = trainer(&args, &recipe, model, params, steps)?;
-    for source in &report.sources {
-        super::print(format_args!("{source}\n"))?;
-    }
     let masked = match data.train.masked() {
         0 => String::new(),
         masked => format!("; {masked} more are masked, so it will not learn to stop"),
@@ -305,15 +296,17 @@ pub fn run(args: Args) -> Result<()> {
         seed: args.seed,
         generation,
     };
-    let mut teller = Teller::new(steps)?;
+    let mut teller = Teller::new(steps, validation_sources)?;
     let summary = copla::train::run(trainer, &data, &options, &mut teller)?;
     teller.bar.finish_and_clear();
-    let (ours, baseline) = (summary.best.bits_per_char(), data.baseline_bits_per_char);
+    let best = &summary.best;
+    let (ours, baseline) = (best.total.bits_per_char(), data.baseline_bits_per_char);
     super::print(format_args!(
         "validation: {ours:.3} bits per character (step {}), a Kneser-Ney character 5-gram has \
-         {baseline:.3} on the same split: {:+.1} %\n{} steps in {}; the model is in {}\n",
+         {baseline:.3} on the same split: {:+.1} %\n{}{} steps in {}; the model is in {}\n",
         summary.best_step,
         (ours / baseline - 1.0) * 100.0,
+        teller.of_each(best),
         steps,
         minutes(summary.elapsed),
         args.output.display(),
@@ -380,6 +373,8 @@ fn print_verses(args: &Args, device: Device) -> Result<()> {
 struct Teller {
     bar: ProgressBar,
     steps: u64,
+    /// Of the documents that are validated on.
+    sources: Vec<SourceReport>,
     /// When the last plain line was printed.
     told: Option<Instant>,
     signal: Arc<AtomicUsize>,
@@ -402,7 +397,7 @@ fn tell_tokens() -> impl FnMut(tokens::Progress) {
 const QUIET: Duration = Duration::from_secs(5);
 
 impl Teller {
-    fn new(steps: u64) -> Result<Self> {
+    fn new(steps: u64, sources: Vec<SourceReport>) -> Result<Self> {
         let signal = Arc::new(AtomicUsize::new(0));
         for number in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
             signal_hook::flag::register_usize(number, signal.clone(), number as usize)
@@ -415,7 +410,19 @@ impl Teller {
         } else {
             ProgressBar::hidden()
         };
-        Ok(Teller { bar, steps, told: None, signal })
+        Ok(Teller { bar, steps, sources, told: None, signal })
+    }
+
+    /// Where there are several sources, a line for the bits per character of each.
+    fn of_each(&self, found: &Evaluations) -> String {
+        if self.sources.len() < 2 {
+            return String::new();
+        }
+        let line = |(&source, found): (&usize, &Evaluation)| {
+            let name = self.sources.get(source).map_or("?", |source| &source.source);
+            format!("    {:.3}  {name}\n", found.bits_per_char())
+        };
+        found.sources.iter().map(line).collect()
     }
 
     /// A line of its own, above the bar where there is one.
@@ -453,14 +460,17 @@ impl Observer for Teller {
         ));
     }
 
-    fn validated(&mut self, step: u64, validation: &Evaluation, best: bool) {
-        let bits = validation.bits_per_char();
-        let unknown = match validation.unknown {
+    fn validated(&mut self, step: u64, validation: &Evaluations, best: bool) {
+        let bits = validation.total.bits_per_char();
+        let unknown = match validation.total.unknown {
             0 => String::new(),
             unknown => format!(", {unknown} characters of it unknown"),
         };
         let saved = if best { "  best so far, saved" } else { "" };
-        self.line(format!("step {step}: validation {bits:.3} bits per character{unknown}{saved}"));
+        let each = self.of_each(validation);
+        let text =
+            format!("step {step}: validation {bits:.3} bits per character{unknown}{saved}\n{each}");
+        self.line(text.trim_end().to_string());
     }
 
     fn sampled(&mut self, step: u64, text: &str) {

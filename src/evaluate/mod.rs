@@ -5,8 +5,11 @@
 //! end is a target once. A model of a fixed context reads windows of it, packed; a recurrent one reads
 //! whole documents, piece by piece, and carries its state.
 
+mod by_source;
 #[cfg(test)]
 mod tests;
+
+pub use by_source::{BySource, Evaluations};
 
 use crate::error::{Error, Kind, Result};
 use crate::models::{Input, Model};

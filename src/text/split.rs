@@ -1,6 +1,8 @@
 //! Training and validation, by document: what is in one is not in the other.
 
 use std::collections::{BTreeMap, HashSet};
+use std::fmt;
+use std::str::FromStr;
 
 use serde::Serialize;
 
@@ -24,6 +26,18 @@ pub enum SplitBy {
     Document,
     /// All documents of one author, whatever the case of the name. Those without one stand alone.
     Author,
+}
+
+impl FromStr for SplitBy {
+    type Err = Error;
+
+    fn from_str(name: &str) -> Result<Self> {
+        match name {
+            "document" => Ok(SplitBy::Document),
+            "author" => Ok(SplitBy::Author),
+            _ => Err(Error::usage("split by", "document or author", name)),
+        }
+    }
 }
 
 #[derive(Clone, Debug)]
@@ -186,6 +200,23 @@ pub struct LeakReport {
     pub shared_8_grams: f64,
     /// Words of the longest passage of the validation all of whose runs of eight words training holds.
     pub longest_passage: usize,
+}
+
+/// One line for a person.
+impl fmt::Display for LeakReport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { exact, near, shared_8_grams, longest_passage } = self;
+        write!(
+            f,
+            "leaks: {exact} validation documents repeat one of training, {near} nearly; {:.2} % of \
+             their runs of eight words are in training too",
+            shared_8_grams * 100.0
+        )?;
+        match longest_passage {
+            0 => Ok(()),
+            words => write!(f, ", the longest passage has {words} words"),
+        }
+    }
 }
 
 impl Split {

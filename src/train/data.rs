@@ -1,12 +1,12 @@
-//! From documents to what a run needs: split, tokenizer, batches, and the baseline to beat.
+//! From documents to what a run needs: tokenizer, batches, and the baseline to beat.
 
 use std::path::{Path, PathBuf};
 
 use crate::error::Result;
 use crate::text::tokens::{Key, Progress, cached};
 use crate::text::{
-    Batch, BatchOptions, Batcher, BpeOptions, Document, KneserNey, Packing, Streams, Tokenizer,
-    Tokens, split,
+    Batch, BatchOptions, Batcher, BpeOptions, Document, KneserNey, Packing, Split, Streams,
+    Tokenizer, Tokens,
 };
 
 /// The order of the baseline: it predicts a character from the four before it.
@@ -15,7 +15,6 @@ pub const BASELINE_ORDER: usize = 5;
 /// How documents become batches.
 #[derive(Clone, Debug)]
 pub struct DataOptions {
-    pub validation_share: f64,
     /// Tokens of a row.
     pub time: usize,
     /// Rows of a batch.
@@ -107,12 +106,11 @@ impl Data {
     /// A tokenizer that is learnt, and the baseline, see the training part only. `told` hears how far the
     /// tokens of that part have come.
     pub fn prepare(
-        documents: Vec<Document>,
+        parts: Split,
         vocabulary: Vocabulary,
         options: &DataOptions,
         told: &mut dyn FnMut(Progress),
     ) -> Result<Self> {
-        let parts = split(documents, options.validation_share, options.seed)?;
         let texts = |documents: &[Document]| -> Vec<String> {
             documents.iter().map(|document| document.text.clone()).collect()
         };

@@ -1,10 +1,9 @@
 //! A run: steps, and now and then a validation, a sample and a save of what is best so far.
 
 use crate::error::{Error, Kind, Result};
-use crate::evaluate::{Evaluation, evaluate_tokenised};
+use crate::evaluate::{BySource, Evaluations};
 use crate::formats::atomic;
 use crate::models;
-use crate::text::Tokens;
 use crate::train::{Data, Step, Trainer, write_texts};
 use serde_json::{Map, Value};
 use std::path::PathBuf;
@@ -42,7 +41,7 @@ pub trait Observer {
     /// A gradient overflowed at this step's loss scale, and the next attempt halves it.
     fn skipped(&mut self, step: &Step);
     /// `best`: no earlier validation was as good, and the model was saved.
-    fn validated(&mut self, step: u64, validation: &Evaluation, best: bool);
+    fn validated(&mut self, step: u64, validation: &Evaluations, best: bool);
     fn sampled(&mut self, step: u64, text: &str);
     /// The signal that asks the run to stop after this step, if one came.
     fn interrupted(&self) -> Option<u8>;
@@ -52,7 +51,7 @@ pub trait Observer {
 #[derive(Clone, Debug)]
 pub struct Summary {
     /// The best validation, and the step after which it was made: the model that was saved.
-    pub best: Evaluation,
+    pub best: Evaluations,
     pub best_step: u64,
     pub elapsed: Duration,
 }
@@ -65,12 +64,11 @@ pub fn run(
     observer: &mut dyn Observer,
 ) -> Result<Summary> {
     atomic::check_dir(&options.output)?;
-    let texts: Vec<&str> = data.validation.iter().map(|document| document.text.as_str()).collect();
-    let validation = Tokens::new(&data.tokenizer, &texts, &mut |_| {})?;
+    let validation = BySource::new(&data.tokenizer, &data.validation)?;
     let start = Instant::now();
     let mut training = Duration::ZERO;
     let mut tokens = 0;
-    let mut best: Option<(u64, Evaluation)> = None;
+    let mut best: Option<(u64, Evaluations)> = None;
     while trainer.steps() < options.steps {
         let batch = data.train.batch(trainer.attempts());
         let began = Instant::now();
@@ -91,11 +89,11 @@ pub fn run(
         let signal = observer.interrupted();
         let last = step.step == options.steps || signal.is_some();
         if step.step.is_multiple_of(options.eval_steps) || last {
-            let found = evaluate_tokenised(&*trainer.model, &trainer.params, &validation)?;
-            let better = best.as_ref().is_none_or(|(_, best)| found.loss < best.loss);
+            let found = validation.evaluate(&*trainer.model, &trainer.params)?;
+            let better = best.as_ref().is_none_or(|(_, best)| found.total.loss < best.total.loss);
             if better {
                 save(&trainer, data, options)?;
-                best = Some((step.step, found));
+                best = Some((step.step, found.clone()));
             }
             observer.validated(step.step, &found, better);
         }

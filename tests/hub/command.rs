@@ -36,7 +36,7 @@ fn save_model(dir: &Path) {
 }
 
 /// `copla` in an environment that has these variables only.
-fn copla(home: &Path, arguments: &str, variables: &[(&str, &str)]) -> Output {
+pub fn copla(home: &Path, arguments: &str, variables: &[(&str, &str)]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_copla"))
         .args(arguments.split(' '))
         .current_dir(home)
@@ -47,7 +47,7 @@ fn copla(home: &Path, arguments: &str, variables: &[(&str, &str)]) -> Output {
         .unwrap()
 }
 
-fn text(bytes: &[u8]) -> String {
+pub fn text(bytes: &[u8]) -> String {
     String::from_utf8(bytes.to_vec()).unwrap()
 }
 

@@ -2,6 +2,7 @@
 //! however the server behaves; and `huggingface_hub` finds what copla downloaded.
 
 mod command;
+mod datasets;
 mod layout;
 mod misbehaviour;
 mod refusals;

@@ -22,6 +22,11 @@ impl Request {
         self.headers.get(&name.to_lowercase()).map(String::as_str)
     }
 
+    /// The same for another address.
+    pub fn to(&self, path: String) -> Self {
+        Request { path, ..self.clone() }
+    }
+
     /// Whether the bytes of this file are asked for.
     pub fn gets(&self, file: &str) -> bool {
         self.method == "GET" && self.path.ends_with(&format!("/{file}"))

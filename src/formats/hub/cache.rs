@@ -4,6 +4,8 @@
 //! models--org--name/blobs/ETAG                  the bytes of a file, by its checksum
 //! models--org--name/refs/REVISION               the commit that a branch or tag stood at
 //! models--org--name/snapshots/COMMIT/FILE       a relative link to the blob
+//! models--org--name/.listings/COMMIT.json        the names of all its files (copla's own: who has a
+//!                                               part of a data set must know that it is whole)
 //! .locks/models--org--name/ETAG.lock            held while the blob is downloaded
 //! ```
 
@@ -59,6 +61,25 @@ impl Folder {
         let path = self.root.join("refs").join(revision);
         make_parent(&path)?;
         atomic::write_file(&path, |file| file.put(commit.as_bytes()))
+    }
+
+    /// The names of all files of a commit, if they were kept.
+    pub fn listing(&self, commit: &str) -> Option<Vec<String>> {
+        serde_json::from_slice(&fs::read(self.listing_path(commit)).ok()?).ok()
+    }
+
+    pub fn set_listing(&self, commit: &str, files: &[String]) -> Result<()> {
+        let path = self.listing_path(commit);
+        if path.exists() {
+            return Ok(());
+        }
+        make_parent(&path)?;
+        let listing = serde_json::json!(files).to_string();
+        atomic::write_file(&path, |file| file.put(listing.as_bytes()))
+    }
+
+    fn listing_path(&self, commit: &str) -> PathBuf {
+        self.root.join(".listings").join(commit).with_added_extension("json")
     }
 
     /// Holds the blob's lock until the file is dropped: one process downloads, the others wait, after

@@ -2,12 +2,14 @@
 //! with `huggingface_hub`.
 
 mod cache;
+mod dataset;
 mod download;
 mod env;
 mod http;
 mod model;
 mod name;
 
+pub use dataset::{DataFiles, Part};
 pub use http::Patience;
 pub use name::{Repo, RepoKind};
 

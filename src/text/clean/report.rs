@@ -3,6 +3,7 @@
 use serde::Serialize;
 
 use crate::report::table::Table;
+use std::fmt;
 
 /// The steps, in their order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -126,5 +127,35 @@ impl CleaningReport {
         });
         let table = rows.fold(table, |table, row| table.row(row));
         table.row(ends("out", self.documents_out, self.characters_out))
+    }
+}
+
+/// One line for a person: what each step did that did something.
+impl fmt::Display for CleaningReport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let count = |count: usize, of: &str| match count {
+            0 => None,
+            count => Some(format!("{of}{count}")),
+        };
+        let told = |step: &StepReport| {
+            let parts = [
+                count(step.documents_removed, "−"),
+                count(step.documents_added, "+"),
+                count(step.documents_changed, "changed "),
+            ];
+            let parts: Vec<String> = parts.into_iter().flatten().collect();
+            (!parts.is_empty()).then(|| format!("{} {}", step.step.name(), parts.join(" ")))
+        };
+        let steps: Vec<String> = self.steps.iter().filter_map(told).collect();
+        if steps.is_empty() {
+            return f.write_str("cleaning: nothing to mend or to remove");
+        }
+        let Self { documents_in, documents_out, characters_in, characters_out, .. } = self;
+        write!(
+            f,
+            "cleaning: {documents_out} of {documents_in} documents, {characters_out} of \
+             {characters_in} characters; documents: {}",
+            steps.join(", ")
+        )
     }
 }

@@ -148,7 +148,7 @@ impl Rows {
         }
         let [text, author, title] = texts;
         let (author, title) = (author.trim().to_string(), title.trim().to_string());
-        Ok(Record { author, title, text, row: self.row })
+        Ok(Record { author, title, text, row: self.row, origin: None })
     }
 }
 

@@ -111,9 +111,12 @@ impl<'a> Reader<'a> {
         let (inputs, ignored) = match &source.place {
             Place::Path(path) => files::find(path, source.format)?,
             Place::Embedded => (vec![(Input::memory(&source.given, CORPUS), Format::Csv)], 0),
+            Place::Downloaded { repo, files } => {
+                (files::downloaded(repo, files, source.format)?, 0)
+            }
             Place::Hub { .. } => {
                 let found = "a data set that is not downloaded";
-                return Err(Error::usage(&*source.given, "a path", found));
+                return Err(Error::usage(&*source.given, "Source::download before", found));
             }
         };
         let encoding = source.encoding.map(|encoding| Recognised { encoding, has_bom: false });
@@ -227,7 +230,8 @@ impl<'a> Reader<'a> {
         }
         self.report.documents += 1;
         self.report.characters += kept;
-        let origin = Origin { source: self.index, file: name.clone(), row: record.row };
+        let place = Origin { source: self.index, file: name.clone(), row: record.row };
+        let origin = record.origin.map_or(place, |first| Origin { source: self.index, ..first });
         Ok(Some(Document { author: record.author, title: record.title, text, origin }))
     }
 

@@ -2,6 +2,7 @@
 
 use super::input::{Input, Packing};
 use crate::error::{Error, Result};
+use crate::formats::hub::{DataFiles, Repo};
 use std::path::{Path, PathBuf};
 
 /// How documents are written in a file.
@@ -87,6 +88,22 @@ pub(super) fn find(path: &Path, given: Option<Format>) -> Result<(Vec<(Input, Fo
         (0, all) => wrong(format!("none among {all} files")),
         (read, all) => Ok((inputs, (all - read) as u64)),
     }
+}
+
+/// The files of a data set of the hub, each by its name there.
+pub(super) fn downloaded(
+    repo: &Repo,
+    files: &DataFiles,
+    given: Option<Format>,
+) -> Result<Vec<(Input, Format)>> {
+    let input = |file: &String| {
+        let path = files.dir.join(file);
+        let name = format!("hf:{repo}/{file}");
+        let format = given.or_else(|| Format::of(&path));
+        let format = format.ok_or_else(|| Error::bad_data(&*name, known_ends(), "another end"))?;
+        Ok((Input::find(&path)?.called(name), format))
+    };
+    files.files.iter().map(input).collect()
 }
 
 /// Links to directories are not followed, for they may lead in a circle.

@@ -90,6 +90,11 @@ impl Input {
         Ok(Input { name, bytes: about.len(), packing, place })
     }
 
+    /// By another name than its path.
+    pub fn called(self, name: String) -> Self {
+        Input { name: name.into(), ..self }
+    }
+
     /// A text that the binary holds.
     pub fn memory(name: &str, text: &'static str) -> Self {
         let (bytes, place) = (text.len() as u64, Place::Memory(text.as_bytes()));

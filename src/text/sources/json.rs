@@ -221,7 +221,8 @@ impl Values {
         })?;
         match value {
             Value::String(text) => {
-                Ok(Record { author: String::new(), title: String::new(), text, row: self.row })
+                let (author, title) = Default::default();
+                Ok(Record { author, title, text, row: self.row, origin: None })
             }
             Value::Object(object) => {
                 let names: Vec<&String> = object.keys().collect();
@@ -251,7 +252,10 @@ fn texts(mut object: Map<String, Value>, chosen: &Chosen, place: &str, row: u64)
     };
     let text = take(Some(chosen.text))?;
     let (author, title) = (take(chosen.author)?, take(chosen.title)?);
-    Ok(Record { author: author.trim().into(), title: title.trim().into(), text, row })
+    // Another's column of that name may hold anything.
+    let origin = object.get("origin").and_then(Value::as_str).and_then(|text| text.parse().ok());
+    let (author, title) = (author.trim().into(), title.trim().into());
+    Ok(Record { author, title, text, row, origin })
 }
 
 fn kind(value: &Value) -> &'static str {

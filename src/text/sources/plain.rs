@@ -118,7 +118,7 @@ impl Parts {
             }
         }
         let (author, title) = (String::new(), String::new());
-        Ok((!text.is_empty()).then_some(Record { author, title, text, row }))
+        Ok((!text.is_empty()).then_some(Record { author, title, text, row, origin: None }))
     }
 }
 

@@ -1,6 +1,7 @@
 //! What a format yields: a record with its text and whose it is, or what is wrong with it.
 
 use crate::error::{Error, Result};
+use crate::text::documents::Origin;
 use std::io;
 use std::sync::Arc;
 
@@ -10,6 +11,9 @@ pub(super) struct Record {
     pub title: String,
     pub text: String,
     pub row: u64,
+    /// Where this text was read first, if the record says so: [`Document`](crate::text::Document)s
+    /// that were cut from one, and then written, are still known for its pieces.
+    pub origin: Option<Origin>,
 }
 
 /// Why there is no record.

@@ -5,6 +5,7 @@ use super::files::Format;
 use super::plain::Cut;
 use super::record::Wanted;
 use crate::error::{Error, Result};
+use crate::formats::hub::{DataFiles, Hub, Observer, Part, Repo, RepoKind};
 use encoding_rs::Encoding;
 use std::path::{Path, PathBuf};
 
@@ -38,13 +39,9 @@ pub enum Place {
     /// A file, a directory or a pattern.
     Path(PathBuf),
     /// A data set of the Hugging Face hub: `hf:repository[@revision][:config/split]`.
-    Hub {
-        /// `organisation/name`, or a name alone.
-        repository: String,
-        revision: Option<String>,
-        /// The configuration and its split.
-        part: Option<(String, String)>,
-    },
+    Hub { repo: Repo, part: Option<Part> },
+    /// The same, downloaded.
+    Downloaded { repo: Repo, files: DataFiles },
 }
 
 /// How many of a source's documents are taken.
@@ -126,6 +123,15 @@ impl Source {
         Ok(source)
     }
 
+    /// Downloads a data set of the hub, as [`Hub::dataset`] does; other places stay as they are.
+    pub fn download(&mut self, hub: &Hub, observer: &mut dyn Observer) -> Result<()> {
+        if let Place::Hub { repo, part } = &self.place {
+            let files = hub.dataset(repo, part.as_ref(), observer)?;
+            self.place = Place::Downloaded { repo: repo.clone(), files };
+        }
+        Ok(())
+    }
+
     /// `None` for an unknown key.
     fn set(&mut self, key: &str, value: &str) -> Result<Option<()>> {
         let text = || Some(value.to_string());
@@ -182,31 +188,16 @@ fn hub(given: &str, rest: &str) -> Result<Place> {
         let expected = "hf:organisation/name[@revision][:config/split]";
         Error::usage("data", expected, format!("{given:?}"))
     };
-    let (rest, part) = match rest.split_once(':') {
-        Some((rest, part)) => (rest, Some(part.split_once('/').ok_or_else(wrong)?)),
+    let (name, part) = match rest.split_once(':') {
+        Some((name, part)) => (name, Some(part.rsplit_once('/').ok_or_else(wrong)?)),
         None => (rest, None),
     };
-    let (repository, revision) = match rest.split_once('@') {
-        Some((repository, revision)) => (repository, Some(revision)),
-        None => (rest, None),
-    };
-    let is_name = |name: &str| {
-        let fine = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
-        !name.is_empty() && name.chars().all(fine) && !name.starts_with('.')
-    };
-    let names: Vec<&str> = repository.split('/').collect();
-    let texts = revision.into_iter().chain(part.into_iter().flat_map(|(a, b)| [a, b]));
-    if names.len() > 2
-        || !names.iter().all(|name| is_name(name))
-        || texts.into_iter().any(str::is_empty)
-    {
+    if part.is_some_and(|(config, split)| config.is_empty() || split.is_empty()) {
         return Err(wrong());
     }
-    Ok(Place::Hub {
-        repository: repository.to_string(),
-        revision: revision.map(str::to_string),
-        part: part.map(|(config, split)| (config.to_string(), split.to_string())),
-    })
+    let repo = Repo::parse(RepoKind::Dataset, name).map_err(|_| wrong())?;
+    let part = part.map(|(config, split)| Part { config: config.into(), split: split.into() });
+    Ok(Place::Hub { repo, part })
 }
 
 fn delimiter(value: &str) -> Result<u8> {
@@ -295,16 +286,15 @@ mod tests {
     #[test]
     fn a_data_set_of_the_hub_has_a_repository() {
         let hub = |given: &str| Source::parse(given).unwrap().place;
-        let place =
-            |repository: &str, revision: Option<&str>, part: Option<(&str, &str)>| Place::Hub {
-                repository: repository.into(),
-                revision: revision.map(String::from),
-                part: part.map(|(a, b)| (a.into(), b.into())),
-            };
-        assert_eq!(hub("hf:a/b"), place("a/b", None, None));
-        assert_eq!(hub("hf:squad:column=context"), place("squad", None, None));
+        let place = |repo: &str, part: Option<(&str, &str)>| Place::Hub {
+            repo: Repo::parse(RepoKind::Dataset, repo).unwrap(),
+            part: part.map(|(config, split)| Part { config: config.into(), split: split.into() }),
+        };
+        assert_eq!(hub("hf:a/b"), place("a/b", None));
+        assert_eq!(hub("hf:squad:column=context"), place("squad", None));
         let given = "hf:org/my-set.v1@refs/pr/1:es/train:take=5";
-        assert_eq!(hub(given), place("org/my-set.v1", Some("refs/pr/1"), Some(("es", "train"))));
+        assert_eq!(hub(given), place("org/my-set.v1@refs/pr/1", Some(("es", "train"))));
+        assert_eq!(hub("hf:a/b:2023/es/train"), place("a/b", Some(("2023/es", "train"))));
         for given in
             ["hf:", "hf:a/b/c", "hf:a/b@", "hf:a/b:train", "hf:a/b:/x", "hf:../b", "hf:a b"]
         {

@@ -143,6 +143,7 @@ impl Rows {
             title: named(self.columns.title),
             text: record[self.columns.text].to_string(),
             row: self.row,
+            origin: None,
         })
     }
 }

@@ -35,6 +35,8 @@ pub struct Texts {
 /// Both sides, and the sources that a validation document's origin counts.
 pub struct Prepared {
     pub split: Split,
+    /// What was found, removed and shared between the sides, in lines.
+    pub told: String,
     pub validation_sources: Vec<SourceReport>,
 }
 
@@ -48,37 +50,40 @@ impl Texts {
         Err(Error::usage("--validation-share", "a number between 0 and 1", share.to_string()))
     }
 
-    /// Reads, cleans and splits, and prints what was found, removed and shared between the sides.
+    /// Reads, cleans and splits.
     pub fn prepare(&self, seed: u64) -> Result<Prepared> {
-        let (documents, report) = self.read(&self.data, seed)?;
+        let mut told = String::new();
+        let (documents, report) = self.read(&self.data, seed, &mut told)?;
         let (split, report) = if self.validation_file.is_empty() {
             let &Texts { validation_share, split_by: by, .. } = self;
             (SplitOptions { validation_share, seed, by }.split(documents)?, report)
         } else {
-            super::print("to validate on: ")?;
-            let (validation, report) = self.read(&self.validation_file, seed)?;
+            told += "to validate on: ";
+            let (validation, report) = self.read(&self.validation_file, seed, &mut told)?;
             let (split, repeated) = hold_out(documents, validation)?;
             if repeated > 0 {
-                super::print(format_args!(
-                    "{repeated} documents are not learnt from: they repeat the validation's\n"
-                ))?;
+                told +=
+                    &format!("{repeated} documents are not learnt from: they repeat the validation's\n");
             }
             (split, report)
         };
-        super::print(format_args!("{}\n", split.leaks()))?;
-        Ok(Prepared { split, validation_sources: report.sources })
+        told += &format!("{}\n", split.leaks());
+        Ok(Prepared { split, told, validation_sources: report.sources })
     }
 
-    fn read(&self, data: &[String], seed: u64) -> Result<(Vec<Document>, Report)> {
+    fn read(
+        &self,
+        data: &[String],
+        seed: u64,
+        told: &mut String,
+    ) -> Result<(Vec<Document>, Report)> {
         let (documents, report) = self.reading.documents(data, seed)?;
-        for source in &report.sources {
-            super::print(format_args!("{source}\n"))?;
-        }
+        *told += &report.sources.iter().map(|source| format!("{source}\n")).collect::<String>();
         if self.no_clean {
             return Ok((documents, report));
         }
         let cleaned = clean(documents, &self.cleaning.steps())?;
-        super::print(format_args!("{}\n", cleaned.report))?;
+        *told += &format!("{}\n", cleaned.report);
         Ok((cleaned.documents, report))
     }
 }

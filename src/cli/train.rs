@@ -237,7 +237,7 @@ pub fn run(args: Args) -> Result<()> {
     args.check()?;
     let device = args.machine.device()?;
     copla::formats::atomic::check_dir(&args.output)?;
-    let Prepared { split, validation_sources } = args.texts.prepare(args.seed)?;
+    let Prepared { split, told, validation_sources } = args.texts.prepare(args.seed)?;
     let mut beginning = Beginning::of(&args, device)?;
     let vocabulary = beginning.vocabulary(&args)?;
     let Beginning { name, recipe, mut given } = beginning;
@@ -270,7 +270,7 @@ pub fn run(args: Args) -> Result<()> {
         masked => format!("; {masked} more are masked, so it will not learn to stop"),
     };
     super::print(format_args!(
-        "{} documents, {} characters to train on ({} documents kept for validation)\n\
+        "{told}{} documents, {} characters to train on ({} documents kept for validation)\n\
          model {}: {} parameters, vocabulary {}; {} targets an epoch, {} of them ends of text{}\n\
          {} steps of {} × {} tokens, seed {}, {} on {device}\n",
         data.train_documents,

@@ -6,7 +6,7 @@ use copla::formats::safetensors::{Entry, Weights, save as save_weights};
 use copla::models::decoder::{DropoutShares, Options};
 use copla::models::{self, Model, gpt2::Gpt2};
 use copla::ops::linear::Activation;
-use copla::text::Tokenizer;
+use copla::text::{BpeOptions, Tokenizer};
 use std::borrow::Cow;
 use std::path::Path;
 use std::process::{Command, Output};
@@ -21,7 +21,7 @@ fn home() -> tempfile::TempDir {
     let home = tempfile::tempdir().unwrap();
     let dir = home.path().join("m");
     let texts = ["La niña canta en la orilla.", "La luna baja a la orilla del río."];
-    let tokenizer = Tokenizer::train_bpe(&texts, 270).unwrap();
+    let tokenizer = Tokenizer::train_bpe(&texts, &BpeOptions::new(270)).unwrap();
     let options = Options {
         // A few rows more than the tokenizer has tokens, as published models have.
         vocab: 270,
@@ -428,7 +428,7 @@ fn a_tokenizer_of_another_model_is_refused() {
     refused(home, "generate --model m --prompt La", BAD_DATA, &spoilt);
     // One with more tokens than the model has rows.
     let texts = ["La niña canta en la orilla. La luna baja a la orilla del río.".repeat(9)];
-    Tokenizer::train_bpe(&texts, 300).unwrap().save(home.join("m")).unwrap();
+    Tokenizer::train_bpe(&texts, &BpeOptions::new(300)).unwrap().save(home.join("m")).unwrap();
     let unknown = ["tokenizer: expected ids below the model's 270, or of added tokens, found 270"];
     refused(home, "evaluate --model m --data verses.txt", BAD_DATA, &unknown);
     std::fs::remove_file(&path).unwrap();

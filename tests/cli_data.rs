@@ -1,6 +1,6 @@
 //! The promise: `copla data` describes documents and writes clean ones, and says what it removed.
 
-use copla::text::Tokenizer;
+use copla::text::{BpeOptions, Tokenizer};
 use serde_json::Value;
 use std::path::Path;
 use std::process::{Command, Output};
@@ -30,7 +30,7 @@ fn place() -> tempfile::TempDir {
 fn documents_are_described() {
     let home = place();
     let dir = home.path();
-    Tokenizer::train_bpe(&["x"], 257).unwrap().save(dir.join("t")).unwrap();
+    Tokenizer::train_bpe(&["x"], &BpeOptions::new(257)).unwrap().save(dir.join("t")).unwrap();
     let arguments = ["data", "report", "a.csv", "--tokenizer", "t", "--context", "8"];
     let found = &json(&copla(dir, &[&arguments[..], &["--json"]].concat()))["statistics"];
     assert_eq!(found["documents"], 4);

@@ -5,7 +5,7 @@ use copla::Device;
 use copla::models::decoder::{DropoutShares, Options};
 use copla::models::{self, Model, gpt2::Gpt2};
 use copla::ops::linear::Activation;
-use copla::text::Tokenizer;
+use copla::text::{BpeOptions, Tokenizer};
 use serde_json::Value;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
@@ -15,7 +15,7 @@ const CONTEXT: usize = 48;
 /// A model of random weights, whose vocabulary is larger than its tokenizer's.
 fn save_model(dir: &Path) {
     let texts = ["La niña canta en la orilla.", "La luna baja a la orilla del río."];
-    let tokenizer = Tokenizer::train_bpe(&texts, 270).unwrap();
+    let tokenizer = Tokenizer::train_bpe(&texts, &BpeOptions::new(270)).unwrap();
     let options = Options {
         vocab: tokenizer.vocab_size() + 300,
         context: CONTEXT,

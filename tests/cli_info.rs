@@ -2,7 +2,7 @@
 
 use copla::formats::safetensors::Weights;
 use copla::models::from_config;
-use copla::text::Tokenizer;
+use copla::text::{BpeOptions, Tokenizer};
 use copla::train::plan;
 use copla::{DType, Device};
 use golden::FAMILIES;
@@ -209,7 +209,7 @@ fn the_tokenizer_and_what_the_files_disagree_on_are_told() {
     let dir = dir.path();
     tiny(dir, "gpt2");
     let texts = ["La niña canta en la orilla.", "La luna baja a la orilla del río."];
-    let trained = Tokenizer::train_bpe(&texts, 265).unwrap();
+    let trained = Tokenizer::train_bpe(&texts, &BpeOptions::new(265)).unwrap();
     assert_eq!(trained.vocab_size(), 265);
     trained.save(dir).unwrap();
     configure(dir, json!({ "vocab_size": 300, "eos_token_id": 50256 }));

@@ -13,7 +13,7 @@ use copla::nn::Pass;
 use copla::ops::adamw::AdamW;
 use copla::ops::sample::Sampler;
 use copla::tensor::{memory_stats, reset_peak};
-use copla::text::{Batcher, Streams, Tokens, embedded};
+use copla::text::{BatchOptions, Batcher, Streams, Tokens, embedded};
 use copla::train::{Decay, Schedule, Trainer};
 use copla::{DType, Device, Parameters, Tensor, no_grad};
 use golden::FAMILIES;
@@ -55,7 +55,8 @@ fn trainer(dtype: DType, device: Device, steps: u64) -> (Trainer, Batcher) {
         .take(60)
         .map(|document| document.text.bytes().map(|b| u32::from(b) % 96).collect())
         .collect();
-    let batches = Batcher::new(Tokens::from_ids(&documents, 96), 33, 2, 3).unwrap();
+    let options = BatchOptions { seed: Some(3), ..BatchOptions::new(33, 2) };
+    let batches = Batcher::new(Tokens::from_ids(&documents, 96), options).unwrap();
     let model = Gpt2::new(tiny(), Some(96)).unwrap();
     let mut params = model.layout().unwrap().build(dtype, device).unwrap();
     model.initialise(&mut params, 5).unwrap();

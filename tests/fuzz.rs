@@ -6,7 +6,7 @@
 
 use copla::formats::weights::Weights;
 use copla::models::{Use, load};
-use copla::text::Tokenizer;
+use copla::text::{BpeOptions, Tokenizer};
 use copla::{DType, Device, Kind, Result};
 use safetensors::SafeTensors;
 use std::fs;
@@ -226,7 +226,7 @@ fn greedy() -> Vec<Vec<u8>> {
 fn tokenizer_files() -> Vec<(&'static str, Vec<u8>)> {
     let dir = tempfile::tempdir().unwrap();
     let texts = ["La niña canta en la orilla.", "La luna baja a la orilla del río."];
-    Tokenizer::train_bpe(&texts, 300).unwrap().save(dir.path()).unwrap();
+    Tokenizer::train_bpe(&texts, &BpeOptions::new(300)).unwrap().save(dir.path()).unwrap();
     let read = |name: &str| fs::read(dir.path().join(name)).unwrap();
     let whole: serde_json::Value = serde_json::from_slice(&read("tokenizer.json")).unwrap();
     let mut vocab = whole["model"]["vocab"].clone();

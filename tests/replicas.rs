@@ -9,7 +9,7 @@ use copla::models::{Input, Pretrained, Use, load};
 use copla::nn::Pass;
 use copla::ops::adamw::AdamW;
 use copla::ops::sample::Sampler;
-use copla::text::{Batcher, Special, Tokens};
+use copla::text::{BatchOptions, Batcher, Special, Tokens};
 use copla::train::{Decay, Schedule, Trainer};
 use copla::{DType, Device};
 use serde_json::{Value, json};
@@ -269,8 +269,8 @@ fn each_learns_a_text_by_heart() {
     for replica in Replica::all() {
         let found = replica.open(Use::Training);
         let tokenizer = found.tokenizer().unwrap();
-        let tokens = Tokens::new(tokenizer, &["La luna baja al río."]).unwrap();
-        let batches = Batcher::new(tokens, 32, 1, 0).unwrap();
+        let tokens = Tokens::new(tokenizer, &["La luna baja al río."], &mut |_| {}).unwrap();
+        let batches = Batcher::new(tokens, BatchOptions::new(32, 1)).unwrap();
         let Pretrained { model, params, .. } = found;
         let schedule =
             Schedule { peak: 1e-2, warmup_steps: 0, total_steps: 20, decay: Decay::Constant };

@@ -77,6 +77,24 @@ fn marks_and_empty_lines_change_nothing() {
     }
 }
 
+/// `golden/random_texts.py` writes them and says how this is run; CI does not.
+#[test]
+#[ignore = "needs a file of a million texts, named by COPLA_RANDOM_TEXTS"]
+fn random_texts_have_the_ids_of_the_tokenizers_package() {
+    let dir = std::env::var("COPLA_RANDOM_TEXTS").unwrap();
+    let tokenizer = Tokenizer::load(&dir).unwrap();
+    let lines = std::fs::read_to_string(Path::new(&dir).join("texts.jsonl")).unwrap();
+    let cases: Vec<(String, Vec<u32>)> =
+        lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let texts: Vec<&str> = cases.iter().map(|(text, _)| text.as_str()).collect();
+    let found = tokenizer.encode_batch(&texts).unwrap();
+    for ((text, expected), found) in cases.iter().zip(&found) {
+        assert_eq!(found, expected, "{text:?}");
+        assert_eq!(&tokenizer.decode(found).unwrap(), text);
+    }
+    println!("{} texts, {} ids", texts.len(), found.iter().map(Vec::len).sum::<usize>());
+}
+
 #[test]
 fn a_document_has_no_special_token_and_a_prompt_may() {
     for (name, case) in cases() {

@@ -4,7 +4,7 @@ use copla::models::decoder::{DropoutShares, Options};
 use copla::models::gpt2::{Gpt2, preset};
 use copla::models::{Model, Use, load};
 use copla::ops::adamw::AdamW;
-use copla::text::{embedded, split};
+use copla::text::{Packing, embedded, split};
 use copla::train::{Data, DataOptions, Decay, Schedule, Step, Trainer, Vocabulary};
 use copla::{DType, Device};
 use std::path::Path;
@@ -35,10 +35,17 @@ fn small(vocab: usize) -> Options {
 }
 
 fn train(steps: u64, threads: usize) -> (Vec<Step>, Vec<f32>) {
-    let options = DataOptions { time: 48, rows: 3, streams: false, seed: 7 };
-    let data =
-        Data::prepare(split(embedded().unwrap(), 0.1, 7).unwrap(), Vocabulary::Bpe(300), &options)
-            .unwrap();
+    let options = DataOptions {
+        time: 48,
+        rows: 3,
+        streams: false,
+        packing: Packing::Isolate,
+        mask_eos: false,
+        seed: 7,
+        cache: None,
+    };
+    let (parts, vocabulary) = (split(embedded().unwrap(), 0.1, 7).unwrap(), Vocabulary::Bpe(300));
+    let data = Data::prepare(parts, vocabulary, &options, &mut |_| {}).unwrap();
     let model = Gpt2::new(small(300), Some(data.tokenizer.eos().unwrap())).unwrap();
     let mut params = model.layout().unwrap().build(DType::F32, Device::Cpu).unwrap();
     model.initialise(&mut params, 7).unwrap();
@@ -87,6 +94,24 @@ fn the_command_saves_a_model_that_opens_and_prints_what_it_promises() {
     let before = std::fs::read(&file).unwrap();
     copla(&quick(&["--output", "model", "--learning_rate", "1e-3"]), place.path());
     assert!(before == std::fs::read(&file).unwrap(), "the same seed, other weights");
+}
+
+#[test]
+fn every_packing_trains_and_masked_ends_are_told() {
+    let place = tempfile::tempdir().unwrap();
+    let texts: String = (0..20).map(|i| format!("{i} la luna baja al río\n\n")).collect();
+    std::fs::write(place.path().join("texts.txt"), texts).unwrap();
+    let given = ["--data", "texts.txt", "--output", "model", "--packing"];
+    let cases: [(&[&str], &str); 2] = [
+        (&["concat"], "18 of them ends of text\n"),
+        (&["none", "--mask_eos"], " 0 of them ends of text; 18 more are masked"),
+    ];
+    for (options, word) in cases {
+        let ran = copla(&quick(&[&given, options].concat()), place.path());
+        let said = String::from_utf8(ran.stdout).unwrap();
+        assert!(ran.status.success(), "{said}\n{}", String::from_utf8_lossy(&ran.stderr));
+        assert!(said.contains("step 3/3") && said.contains(word), "{options:?}: {said}");
+    }
 }
 
 #[test]
@@ -160,6 +185,13 @@ fn impossible_options_are_refused_with_exit_2() {
     option(&["--lr-scheduler-type", "zigzag"]);
     option(&["--block-size", "0"]);
     option(&["--adam-beta2", "1"]);
+    option(&["--packing", "zigzag"]);
+    refused(
+        &quick(&["--preset", "char-lstm", "--packing", "none"]),
+        2,
+        &["--packing", "char-lstm"],
+    );
+    refused(&quick(&["--preset", "char-lstm", "--mask-eos"]), 2, &["--mask-eos", "char-lstm"]);
     refused(&quick(&["--vocab-size", "100"]), 2, &["257"]);
     refused(&quick(&["--no-such-option"]), 2, &["--no-such-option"]);
     refused(&quick(&["--output", "one.txt"]), 2, &["one.txt"]);

@@ -13,6 +13,7 @@ mod inspect;
 mod machine;
 mod model;
 mod texts;
+mod tokenizer;
 mod train;
 
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
@@ -39,6 +40,8 @@ enum Command {
     Evaluate(evaluate::Args),
     /// Describe and clean the documents that a model learns from
     Data(documents::Args),
+    /// Learn a tokenizer, or compare several on a text
+    Tokenizer(tokenizer::Args),
     /// Look inside a model while it reads a text
     Inspect(inspect::Args),
     /// Say what a model is and what memory it takes
@@ -56,6 +59,7 @@ impl Command {
             Command::Generate(args) => generate::run(args),
             Command::Evaluate(args) => evaluate::run(args),
             Command::Data(args) => documents::run(args),
+            Command::Tokenizer(args) => tokenizer::run(args),
             Command::Inspect(args) => inspect::run(args),
             Command::Info(args) => info::run(args),
             Command::Convert(args) => convert::run(args),

@@ -2,8 +2,9 @@
 //! how it is opened: with a word on stderr about all that had to be mended.
 
 use super::download;
-use copla::formats::hub::{self, Hub, Location};
+use copla::formats::hub::{self, Hub, Location, Repo};
 use copla::models::{Pretrained, Use};
+use copla::text::Tokenizer;
 use copla::{DType, Device, Error, Result};
 use std::path::{Path, PathBuf};
 
@@ -29,11 +30,24 @@ pub fn directory(given: Option<String>) -> Result<PathBuf> {
         let expected = format!("a model in {DEFAULT} (run `copla train`) or --model MODEL");
         return Err(Error::usage("--model", expected, "neither"));
     };
-    match hub::locate(&model)? {
+    located(&model, Hub::model)
+}
+
+/// The tokenizer of a model, or one that was learnt alone; of a model on the hub nothing else is
+/// downloaded.
+pub fn tokenizer(model: &str) -> Result<Tokenizer> {
+    Tokenizer::load(located(model, Hub::tokenizer)?)
+}
+
+fn located(
+    model: &str,
+    fetch: impl FnOnce(&Hub, &Repo, &mut dyn hub::Observer) -> Result<PathBuf>,
+) -> Result<PathBuf> {
+    match hub::locate(model)? {
         Location::Directory(directory) => Ok(directory),
         Location::Repository(repo) => {
             let hub = Hub::from_env()?;
-            download::told(|teller| hub.model(&repo, teller))
+            download::told(|teller| fetch(&hub, &repo, teller))
         }
     }
 }

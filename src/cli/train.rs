@@ -5,16 +5,18 @@ use super::machine::Machine;
 use super::texts::{Prepared, Texts};
 use clap::ValueEnum;
 use copla::evaluate::{Evaluation, Evaluations};
+use copla::formats::cache_dir;
 use copla::models::{self, Fresh, Model, Pretrained, Use};
 use copla::ops::adamw::AdamW;
 use copla::text::sources::SourceReport;
+use copla::text::{Packing, tokens};
 use copla::train::{
     Data, DataOptions, Decay, Length, Observer, Options, Progress, Recipe, Schedule, Step, Trainer,
     Vocabulary, write_texts,
 };
 use copla::{Device, Error, Parameters, Result};
 use indicatif::{ProgressBar, ProgressStyle};
-use std::io::IsTerminal;
+use std::io::{IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -34,6 +36,10 @@ pub struct Args {
         help = format!("Go on with a model that can write, with its tokenizer. {}", super::model::HELP)
     )]
     model: Option<String>,
+    /// A tokenizer learnt before, or that of a model, for --model: what its tokens were in the model's old
+    /// vocabulary is where their embeddings begin
+    #[arg(long, value_name = "MODEL", requires = "model")]
+    retokenize: Option<String>,
     /// Begin a model of this size: nano, micro, mini, distilgpt2, gpt2, gpt2-medium, char-lstm
     #[arg(long, default_value = "nano")]
     preset: String,
@@ -49,9 +55,22 @@ pub struct Args {
     /// Tokens of a row [default: the preset's; with --model the context, but at most 256]
     #[arg(long)]
     block_size: Option<usize>,
+    /// What stands in a row [default: isolate]
+    #[arg(long, value_enum)]
+    packing: Option<Packed>,
+    /// Mask every target with the id of the end of text, as transformers' collator does where it pads with
+    /// that id: such a model never learns to stop. Only to compare with
+    #[arg(long)]
+    mask_eos: bool,
+    /// Keep no tokens for the next run; by default those of 4 MiB of text or more are kept
+    #[arg(long)]
+    no_cache: bool,
     /// Tokens that the tokenizer learns, at least 257; not for characters [default: the preset's]
     #[arg(long)]
     vocab_size: Option<usize>,
+    /// A tokenizer learnt before, or that of a model, instead of one that the training texts teach
+    #[arg(long, value_name = "MODEL", conflicts_with_all = ["model", "vocab_size"])]
+    tokenizer: Option<String>,
     /// Highest learning rate [default: the preset's, or 5e-5 with --model]
     #[arg(long)]
     learning_rate: Option<f32>,
@@ -84,6 +103,17 @@ pub struct Args {
     seed: u64,
     #[command(flatten)]
     machine: Machine,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum Packed {
+    /// Documents that each see only themselves
+    Isolate,
+    /// Documents end to end, as GPT-2 was trained: it teaches that a text depends on the one before it,
+    /// which is another's
+    Concat,
+    /// One document, or a window of it; a batch has rows of like lengths
+    None,
 }
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -130,6 +160,20 @@ impl Args {
         }
         Ok(())
     }
+
+    /// Usage error: `name` reads whole documents, one after another, by its `recipe`.
+    fn packing(&self, name: &str, recipe: &Recipe) -> Result<Packing> {
+        let given = self.packing.map(|_| "--packing").or(self.mask_eos.then_some("--mask-eos"));
+        if let Some(option) = given.filter(|_| recipe.streams) {
+            let expected = format!("nothing: {name} reads whole documents, one after another");
+            return Err(Error::usage(option, expected, "it"));
+        }
+        Ok(match self.packing {
+            None | Some(Packed::Isolate) => Packing::Isolate,
+            Some(Packed::Concat) => Packing::Concat,
+            Some(Packed::None) => Packing::Alone,
+        })
+    }
 }
 
 fn require(fine: bool, name: &str, expected: &str, found: impl ToString) -> Result<()> {
@@ -166,18 +210,26 @@ impl Beginning {
             let expected = format!("at most {context}, the model's context");
             return Err(Error::usage("--block-size", expected, time.to_string()));
         }
+        let given = match &args.retokenize {
+            None => given,
+            Some(name) => {
+                let tokenizer = super::model::tokenizer(name)?;
+                let (given, told) = given.retokenize(tokenizer, Use::Training)?;
+                super::print(format_args!("{told}\n"))?;
+                given
+            }
+        };
         let recipe = Recipe::fine_tuning(&*given.model);
         Ok(Beginning { name: name.clone(), recipe, given: Some(given) })
     }
 
     fn vocabulary(&mut self, args: &Args) -> Result<Vocabulary> {
-        match &mut self.given {
-            Some(given) => Ok(Vocabulary::Given(given.take_tokenizer()?)),
-            None => Ok(match self.recipe.vocab_size {
-                Some(of_preset) => Vocabulary::Bpe(args.vocab_size.unwrap_or(of_preset)),
-                None => Vocabulary::Characters,
-            }),
-        }
+        Ok(match (&mut self.given, &args.tokenizer, self.recipe.vocab_size) {
+            (Some(given), ..) => Vocabulary::Given(given.take_tokenizer()?),
+            (None, Some(name), _) => Vocabulary::Given(super::model::tokenizer(name)?),
+            (None, None, Some(of_preset)) => Vocabulary::Bpe(args.vocab_size.unwrap_or(of_preset)),
+            (None, None, None) => Vocabulary::Characters,
+        })
     }
 }
 
@@ -196,8 +248,12 @@ pub fn run(args: Args) -> Result<()> {
             time: args.block_size.unwrap_or(recipe.time),
             rows: args.per_device_train_batch_size.unwrap_or(recipe.rows),
             streams: recipe.streams,
+            packing: args.packing(&name, &recipe)?,
+            mask_eos: args.mask_eos,
             seed: args.seed,
+            cache: cache_dir().filter(|_| !args.no_cache).map(|dir| dir.join("tokens")),
         },
+        &mut tell_tokens(),
     )?;
     let length = args.num_train_epochs.map_or(recipe.length, Length::Epochs);
     let length = args.max_steps.map_or(length, Length::Steps);
@@ -209,9 +265,13 @@ pub fn run(args: Args) -> Result<()> {
         None => fresh(&args, &recipe, &data, device)?,
     };
     let trainer = trainer(&args, &recipe, model, params, steps)?;
+    let masked = match data.train.masked() {
+        0 => String::new(),
+        masked => format!("; {masked} more are masked, so it will not learn to stop"),
+    };
     super::print(format_args!(
         "{} documents, {} characters to train on ({} documents kept for validation)\n\
-         model {}: {} parameters, vocabulary {}; {} targets an epoch, {} of them ends of text\n\
+         model {}: {} parameters, vocabulary {}; {} targets an epoch, {} of them ends of text{}\n\
          {} steps of {} × {} tokens, seed {}, {} on {device}\n",
         data.train_documents,
         data.train_chars,
@@ -221,6 +281,7 @@ pub fn run(args: Args) -> Result<()> {
         data.tokenizer.vocab_size(),
         data.train.targets(),
         data.train.eos_targets(),
+        masked,
         steps,
         args.per_device_train_batch_size.unwrap_or(recipe.rows),
         args.block_size.unwrap_or(recipe.time),
@@ -317,6 +378,19 @@ struct Teller {
     /// When the last plain line was printed.
     told: Option<Instant>,
     signal: Arc<AtomicUsize>,
+}
+
+/// Tells a person now and then how far the tokens have come; of little text, nothing.
+fn tell_tokens() -> impl FnMut(tokens::Progress) {
+    let mut last = Instant::now();
+    move |tokens::Progress { documents, chars, tokens }| {
+        if last.elapsed() >= QUIET {
+            last = Instant::now();
+            let line = format!("tokens of {documents} documents, {chars} characters: {tokens}");
+            // Whoever closed it does not want to know.
+            let _ = writeln!(std::io::stderr(), "{line}");
+        }
+    }
 }
 
 /// Between plain lines.

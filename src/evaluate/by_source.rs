@@ -26,8 +26,9 @@ impl BySource {
         for document in documents {
             texts.entry(document.origin.source).or_default().push(&document.text);
         }
-        let tokens =
-            |(source, texts): (usize, Vec<&str>)| Ok((source, Tokens::new(tokenizer, &texts)?));
+        let tokens = |(source, texts): (usize, Vec<&str>)| {
+            Ok((source, Tokens::new(tokenizer, &texts, &mut |_| {})?))
+        };
         Ok(BySource(texts.into_iter().map(tokens).collect::<Result<_>>()?))
     }
 

@@ -16,7 +16,7 @@ use crate::models::{Input, Model};
 use crate::nn::Pass;
 use crate::ops::cross_entropy::CrossEntropy;
 use crate::tensor::{Parameters, no_grad};
-use crate::text::{Batch, Batcher, Document, Streams, Tokenizer, Tokens};
+use crate::text::{Batch, BatchOptions, Batcher, Document, Streams, Tokenizer, Tokens};
 
 /// What a model makes of documents, whatever the batches and rows they were packed into.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -73,7 +73,7 @@ pub fn evaluate(
     documents: &[Document],
 ) -> Result<Evaluation> {
     let texts: Vec<&str> = documents.iter().map(|document| document.text.as_str()).collect();
-    evaluate_tokenised(model, params, &Tokens::new(tokenizer, &texts)?)
+    evaluate_tokenised(model, params, &Tokens::new(tokenizer, &texts, &mut |_| {})?)
 }
 
 /// As [`evaluate`], for documents that are tokenised once and evaluated often.
@@ -120,7 +120,7 @@ fn windows_nats(
     time: usize,
 ) -> Result<f64> {
     let rows = (PLACES / time.max(1)).max(1);
-    let batches = Batcher::unshuffled(documents.clone(), time, rows)?;
+    let batches = Batcher::new(documents.clone(), BatchOptions::new(time, rows))?;
     // The sum in f64: a corpus has more targets than f32 has digits.
     batches
         .epoch(0)

@@ -27,8 +27,8 @@ pub fn write_file(path: &Path, fill: impl FnOnce(&mut Writer) -> Result<()>) -> 
 }
 
 /// Writes the directory `path` through `fill`, which is given an empty directory to fill: whole or not
-/// at all. Missing parents are made. A model directory of that name is replaced, with all that it
-/// holds: it is renamed aside, the new one renamed in, the old one deleted. (Only a crash between two
+/// at all. Missing parents are made. A model or tokenizer directory of that name is replaced, with all
+/// that it holds: it is renamed aside, the new one renamed in, the old one deleted. (Only a crash between two
 /// renames leaves neither under the name; both are then complete beside it, as `.NAME.*.old` and
 /// `.NAME.*.tmp`.)
 ///
@@ -92,14 +92,18 @@ pub fn check_file(path: &Path) -> Result<()> {
     }
 }
 
+/// What a tokenizer is saved as.
+const OF_TOKENIZER: [&str; 3] =
+    ["tokenizer.json", "tokenizer_config.json", "special_tokens_map.json"];
+
 /// Whether [`write_dir`] may write here: a new name, an empty directory, or a model directory (one
-/// with a `config.json`), which it would replace. Anything else is a usage error, for it would be
-/// deleted. A command asks this before its work.
+/// with a `config.json`) or a tokenizer's (with nothing but its files), which it would replace. Anything
+/// else is a usage error, for it would be deleted. A command asks this before its work.
 pub fn check_dir(path: &Path) -> Result<()> {
     let refuse = |found| {
         Err(Error::usage(
             path.display().to_string(),
-            "a new or empty directory, or a model directory to replace",
+            "a new or empty directory, or one of a model or a tokenizer to replace",
             found,
         ))
     };
@@ -124,11 +128,12 @@ pub fn check_dir(path: &Path) -> Result<()> {
     } else {
         let mut entries =
             fs::read_dir(path).map_err(|error| Error::io(path, "a directory to read", error))?;
-        match entries.next() {
-            Some(_) if !path.join("config.json").is_file() => {
-                refuse("a directory with other files and no config.json")
-            }
-            _ => Ok(()),
+        let is_of_tokenizer = |entry: io::Result<fs::DirEntry>| {
+            entry.is_ok_and(|entry| OF_TOKENIZER.iter().any(|&name| entry.file_name() == name))
+        };
+        match path.join("config.json").is_file() || entries.all(is_of_tokenizer) {
+            true => Ok(()),
+            false => refuse("a directory with other files and no config.json"),
         }
     }
 }

@@ -38,6 +38,11 @@ impl Object {
         }
     }
 
+    /// What is to become the file `path`.
+    pub fn new(path: impl Into<PathBuf>, map: Map<String, Value>) -> Self {
+        Object { path: path.into(), map }
+    }
+
     /// The value of a key that must be there.
     pub fn get<T: FromJson>(&self, key: &str) -> Result<T> {
         self.optional(key)?.ok_or_else(|| self.wrong::<T>(key, "no such key".to_string()))

@@ -35,11 +35,13 @@ impl<'a> TextStream<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::text::BpeOptions;
 
     #[test]
     fn characters_come_whole_and_nothing_is_lost() {
         // Too few merges for the moon's four bytes to be one token.
-        let tokenizer = Tokenizer::train_bpe(&["la niña canta, la niña llora"], 262).unwrap();
+        let tokenizer =
+            Tokenizer::train_bpe(&["la niña canta, la niña llora"], &BpeOptions::new(262)).unwrap();
         let text = "¡la niña 🌙 mañana!";
         let ids = tokenizer.encode(text).unwrap();
         let mut stream = TextStream::new(&tokenizer);

@@ -198,6 +198,10 @@ impl Model for CharLstm {
         Ok(layout)
     }
 
+    fn token_tables(&self) -> Vec<Param> {
+        vec![self.parts.embedding, self.parts.head]
+    }
+
     /// As PyTorch: the embedding N(0, 1), all else uniform within 1/√hidden.
     fn initialise(&self, params: &mut Parameters, seed: u64) -> Result<()> {
         let rng = Rng::new(seed);

@@ -192,6 +192,13 @@ impl Decoder {
         Ok(Decoder { options, dialect, tokens, positions, embedding_norm, blocks, last_norm, head })
     }
 
+    /// The token embedding, and the head where it is not tied.
+    pub fn token_tables(&self) -> Vec<Param> {
+        let mut tables = vec![self.tokens, self.head];
+        tables.dedup();
+        tables
+    }
+
     /// The state after the last norm: [batch, time, width], stored as the parameters are; the residual
     /// stream before it is f32 always, as it is summed over all layers. Shows `hidden.i`, the residual stream
     /// before block i (the last one normed, as `transformers` counts them), and `attention.i`.

@@ -8,7 +8,7 @@ use crate::nn::{Pass, State};
 use crate::ops::cross_entropy::CrossEntropy;
 use crate::ops::linear::Activation;
 use crate::random::{Rng, normal_pair};
-use crate::tensor::{Layout, Parameters, Tensor};
+use crate::tensor::{Layout, Param, Parameters, Tensor};
 use serde_json::{Map, Value, json};
 use std::marker::PhantomData;
 
@@ -93,6 +93,10 @@ impl<F: Family> Model for DecoderModel<F> {
         let mut layout = Layout::new();
         Decoder::new(self.decoder.options.clone(), F::DIALECT, &mut layout)?;
         Ok(layout)
+    }
+
+    fn token_tables(&self) -> Vec<Param> {
+        self.decoder.token_tables()
     }
 
     /// N(0, `initializer_range`), in some families the maps into the residual stream narrower by

@@ -10,6 +10,7 @@ pub mod gpt_neo;
 mod load;
 mod preset;
 mod pretrained;
+mod retokenize;
 mod save;
 mod special_ids;
 mod stored;
@@ -18,6 +19,7 @@ pub use convert::{Converted, convert};
 pub use load::{Use, from_config, load, stored_dtypes};
 pub use preset::{Fresh, preset};
 pub use pretrained::{Description, Pretrained};
+pub use retokenize::Retokenized;
 pub use save::{in_file_layout, save, save_with};
 pub use stored::Stored;
 
@@ -25,7 +27,7 @@ use crate::dtype::DType;
 use crate::error::{Error, Result};
 use crate::nn::{Pass, State};
 use crate::ops::cross_entropy::CrossEntropy;
-use crate::tensor::{Device, Layout, Parameters, Tensor};
+use crate::tensor::{Device, Layout, Param, Parameters, Tensor};
 use crate::text::Batch;
 use serde_json::{Map, Value};
 
@@ -96,6 +98,9 @@ pub trait Model: Send + Sync {
 
     /// The places of the parameters: what an arena is built from.
     fn layout(&self) -> Result<Layout>;
+
+    /// Those with a row for every token: the embedding, and the head where it is another.
+    fn token_tables(&self) -> Vec<Param>;
 
     /// Fresh weights, drawn on the CPU by the family's own rule.
     fn initialise(&self, params: &mut Parameters, seed: u64) -> Result<()>;

@@ -15,7 +15,7 @@ pub struct Pretrained {
     pub params: Parameters,
     /// What was found to disagree and what was decided, a line each: for the person who runs it.
     pub notes: Vec<String>,
-    tokenizer: Option<Tokenizer>,
+    pub(super) tokenizer: Option<Tokenizer>,
     /// What stands in `generation_config.json`.
     pub generation: Map<String, Value>,
 }
@@ -139,7 +139,7 @@ fn grow(old: &Parameters, params: &mut Parameters) -> Result<()> {
 }
 
 /// The mean of the rows of [rows, width], summed in f64.
-fn mean_row(values: &[f32], rows: usize) -> Vec<f32> {
+pub(super) fn mean_row(values: &[f32], rows: usize) -> Vec<f32> {
     let mut sum = vec![0.0; values.len() / rows];
     for row in values.chunks_exact(sum.len()) {
         sum.iter_mut().zip(row).for_each(|(sum, &value)| *sum += f64::from(value));

@@ -118,6 +118,7 @@ fn words(text: &str) -> impl Iterator<Item = &str> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::text::BpeOptions;
 
     #[test]
     fn words_are_told_from_what_stands_around_them() {
@@ -129,7 +130,7 @@ mod tests {
     #[test]
     fn bytes_cost_what_bytes_cost() {
         // Nothing comes twice, so every byte is a token.
-        let tokenizer = Tokenizer::train_bpe(&["x"], 257).unwrap();
+        let tokenizer = Tokenizer::train_bpe(&["x"], &BpeOptions::new(257)).unwrap();
         let found = Fertility::measure(&tokenizer, &["año sí", "sí"]).unwrap();
         assert_eq!((found.words, found.chars, found.tokens), (3, 8, 11));
         // " año" is 5 bytes, " sí" is 4.
@@ -145,7 +146,7 @@ mod tests {
     fn what_was_learnt_is_whole() {
         let text = "la niña canta y la niña calla, ¿canta la niña?";
         // Alone on their lines, so that the letter is a token by itself.
-        let tokenizer = Tokenizer::train_bpe(&[text, "ñ\nñ\nñ\nñ"], 300).unwrap();
+        let tokenizer = Tokenizer::train_bpe(&[text, "ñ\nñ\nñ\nñ"], &BpeOptions::new(300)).unwrap();
         let found = Fertility::measure(&tokenizer, &[text]).unwrap();
         assert!(found.whole_words >= 6.0 / 10.0, "{found:?}");
         assert!(!found.cut().contains('ñ') && found.cut().contains('ü'), "{}", found.cut());

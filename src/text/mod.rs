@@ -17,14 +17,15 @@ pub mod tokenizer;
 pub mod tokens;
 pub mod verse;
 
-pub use batches::{Batch, Batcher, IGNORE};
+pub use batches::{Batch, BatchOptions, Batcher, IGNORE};
 pub use clean::{Cleaned, Cleaning, CleaningReport, clean};
 pub use documents::{Document, Origin, embedded};
 pub use fertility::Fertility;
 pub use ngram::KneserNey;
+pub use packing::Packing;
 pub use sources::Source;
 pub use split::{LeakReport, Split, SplitBy, SplitOptions, hold_out, split};
 pub use statistics::Statistics;
 pub use streams::Streams;
-pub use tokenizer::{Special, Tokenizer};
+pub use tokenizer::{BpeOptions, Special, Tokenizer};
 pub use tokens::Tokens;

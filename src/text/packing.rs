@@ -8,6 +8,20 @@ use crate::text::Tokens;
 use crate::text::batches::Order;
 use crate::{Error, Result};
 
+/// What stands in a row.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Packing {
+    /// Windows of several documents, each of which sees only itself and counts its positions from 0.
+    #[default]
+    Isolate,
+    /// A window of all documents end to end, as GPT-2 was trained (`group_texts` of transformers'
+    /// `run_clm.py`, which drops what is left at the end). It teaches that a text depends on the strange
+    /// one before it, and begins at any position.
+    Concat,
+    /// One window of one document. Batches have rows of like lengths and are as long as their longest.
+    Alone,
+}
+
 /// Windows and the rows that they stand in, by number: 12 bytes a window and 4 a row, for a corpus may
 /// have many millions.
 pub(super) struct Rows {
@@ -20,31 +34,51 @@ pub(super) struct Rows {
 }
 
 impl Rows {
-    /// Every document is cut into windows of `time` inputs and what is left; rows of at most `time` are
-    /// packed with them, those of one length in a shuffled order.
-    pub(super) fn isolated(tokens: &Tokens, time: usize, order: Order) -> Result<Self> {
-        let mut bounds = vec![0];
-        for document in (0..tokens.documents()).map(|index| tokens.document(index)) {
-            bounds.extend(document.clone().step_by(time).skip(1));
-            bounds.push(document.end);
-        }
+    /// Every document, or all of them as one, is cut into windows of `time` inputs and what is left.
+    /// Rows of at most `time` get those windows that `wanted` says, all of one length in a shuffled
+    /// order.
+    pub(super) fn new(
+        tokens: &Tokens,
+        time: usize,
+        packing: Packing,
+        order: Order,
+        wanted: impl Fn(Range<usize>) -> bool,
+    ) -> Result<Self> {
+        let bounds = match packing {
+            Packing::Concat => cut(std::iter::once(0..tokens.targets()), time),
+            Packing::Isolate | Packing::Alone => {
+                cut((0..tokens.documents()).map(|index| tokens.document(index)), time)
+            }
+        };
         let count = bounds.len() - 1;
         let number = u32::try_from(count).map_err(|_| {
             Error::usage("windows of the documents", "fewer than 2^32", count.to_string())
         })?;
-        let length = |window: u32| bounds[window as usize + 1] - bounds[window as usize];
-        let mut windows: Vec<u32> =
-            (0..number).map(|place| order.at(PACKING, place as usize, count) as u32).collect();
-        // Each row is met whole and in a new order, so what stands in it may well follow from
-        // lengths.
-        windows.sort_by_key(|&window| Reverse(length(window)));
-        let row_of = best_fit(windows.iter().map(|&window| length(window)), time);
+        let window = |window: u32| bounds[window as usize]..bounds[window as usize + 1];
+        let mut windows: Vec<u32> = (0..number)
+            .map(|place| order.at(PACKING, place as usize, count) as u32)
+            .filter(|&number| wanted(window(number)))
+            .collect();
+        let row_of: Vec<u32> = match packing {
+            Packing::Isolate => {
+                // Each row is met whole and in a new order, so what stands in it may well follow
+                // from lengths.
+                windows.sort_by_key(|&number| Reverse(window(number).len()));
+                best_fit(windows.iter().map(|&number| window(number).len()), time)
+            }
+            Packing::Concat | Packing::Alone => (0..windows.len() as u32).collect(),
+        };
         let (windows, begins) = grouped(&windows, &row_of);
         Ok(Rows { bounds, windows, begins })
     }
 
     pub(super) fn len(&self) -> usize {
         self.begins.len() - 1
+    }
+
+    /// Inputs of a row.
+    pub(super) fn length(&self, row: usize) -> usize {
+        self.windows(row).map(|window| window.len()).sum()
     }
 
     /// The windows of a row, as places of inputs.
@@ -56,6 +90,16 @@ impl Rows {
 
 /// The epoch whose order shuffles before packing; training never gets there.
 pub(super) const PACKING: u64 = u64::MAX;
+
+/// Where windows of at most `time` begin, which cover ranges that lie end to end, and where the last ends.
+fn cut(ranges: impl Iterator<Item = Range<usize>>, time: usize) -> Vec<usize> {
+    let mut bounds = vec![0];
+    for range in ranges {
+        bounds.extend(range.clone().step_by(time).skip(1));
+        bounds.push(range.end);
+    }
+    bounds
+}
 
 /// Best-fit bin packing: each window goes to the fullest row that still has room for it. With the
 /// longest windows first (best-fit decreasing: Johnson et al. 1974), hardly a place is left empty.

@@ -295,6 +295,7 @@ fn preview(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::text::BpeOptions;
 
     fn documents(texts: &[&str]) -> Vec<Document> {
         let document = |text: &&str| Document { text: text.to_string(), ..Document::default() };
@@ -339,7 +340,7 @@ mod tests {
     #[test]
     fn tokens_are_counted_against_the_context() {
         let all = documents(&["aaaa bbbb", "aaaa", "cc"]);
-        let tokenizer = Tokenizer::train_bpe(&["x"], 257).unwrap();
+        let tokenizer = Tokenizer::train_bpe(&["x"], &BpeOptions::new(257)).unwrap();
         let tokens =
             |context| Statistics::of(&all, Some(&tokenizer), context).unwrap().tokens.unwrap();
         assert_eq!((tokens(None).tokens, tokens(None).beyond_context), (15, None));

@@ -95,6 +95,8 @@ def check_all(copla: Path) -> list[str]:
         text.write_text("\n\n".join(f"{LINE} {n}" for n in range(20)))
         for config in sorted(here.glob("*_tiny/config.json")) + sorted(here.glob("replicas/*/config.json")):
             model = config.parent
+            if model.name == "char_lstm_tiny":
+                continue  # open_with_torch.py opens it
             check_saved(model.name, "convert", model)
             if model.parent.name == "replicas":
                 steps = ("--max-steps", 3, "--block-size", 16, "--per-device-train-batch-size", 2)

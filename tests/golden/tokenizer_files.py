@@ -31,6 +31,17 @@ TEXTS = [
     "antes <s>dentro</s><unk><pad> después </s>",
     "palabra rara y palabrarara, palabra",
     "uno </s>  dos  <mask>  tres [EOS]  cuatro [PAD][MASK][X]  cinco",
+    # What counts as a space, a letter or a number is Unicode's to say: here are those that engines disagree on.
+    "a\x1cb\x1fc\x85d\u1680e\u180ef\u2003g\u2028h\u2029i\u200bj\u202fk\u205fl\u2060m\u3000n\ufeff",
+    "12½ x² Ⅻ ٣٤ ५௧ 𝟙𝟚 ①〇 1.ª 2.º n.º \u07c1",
+    "ǅ ß ſ İ ı ʼn \u1e9e \ua7f7 \U00010d50 \U0001e4d0 \u0560\u1c90",
+    "👩\u200d👩\u200d👧 🇪🇸 👍🏽 🌙\ufe0f 1\ufe0f\u20e3",
+    "שָׁלוֹם العَرَبِيَّة हिन्दी क्ष 한국어 \u1112\u1161\u11ab 日本語、中文。ไทย",
+    "e\u0301\u0328 n\u0303\u0303 \u0301 \u0301a a\u0488",
+    "d'l'm's'S'Re'VE'LL ''s '\u017f \u2019s ' s",
+    "\ue000\ufdd0\ufffe\uffff\U0010ffff\U000e0041\x7f\x80\x9f\xad",
+    "     \n   \n\t \t x    y \r\n\r\n  ",
+    "¡¡¡¿¿¿!!!???… — –«»“”‘’<|endoftext|",
 ]
 PLAIN = {"lstrip": False, "normalized": False, "rstrip": False, "single_word": False}
 

@@ -5,14 +5,16 @@ use copla::Device;
 use copla::models::decoder::{DropoutShares, Options};
 use copla::models::{self, Model, gpt2::Gpt2};
 use copla::ops::linear::Activation;
-use copla::text::Tokenizer;
+use copla::text::{BpeOptions, Tokenizer};
 use std::fs;
 use std::path::Path;
 use std::process::{Command, Output};
 
 /// A model of random weights with its tokenizer.
 fn save_model(dir: &Path) {
-    let tokenizer = Tokenizer::train_bpe(&["La luna baja a la orilla del río."], 260).unwrap();
+    let tokenizer =
+        Tokenizer::train_bpe(&["La luna baja a la orilla del río."], &BpeOptions::new(260))
+            .unwrap();
     let options = Options {
         vocab: tokenizer.vocab_size(),
         context: 24,
@@ -81,6 +83,31 @@ fn a_name_on_the_hub_does_for_a_directory() {
     fs::create_dir_all(home.join("org/verso")).unwrap();
     let local = copla(home, "inspect --text luna --model org/verso", &endpoint);
     assert!(text(&local.stderr).starts_with("copla: org/verso"), "{}", text(&local.stderr));
+}
+
+/// To be compared, a tokenizer needs no weights; the model that is wanted later gets them.
+#[test]
+fn a_tokenizer_comes_alone() {
+    let home = tempfile::tempdir().unwrap();
+    let home = home.path();
+    save_model(&home.join("m"));
+    let names = super::names(&home.join("m"));
+    let bytes: Vec<Vec<u8>> =
+        names.iter().map(|name| fs::read(home.join("m").join(name)).unwrap()).collect();
+    let files: Vec<(&str, &[u8])> =
+        names.iter().zip(&bytes).map(|(name, bytes)| (name.as_str(), &bytes[..])).collect();
+    let server = Site::new("org/verso", &files).start();
+    let endpoint = [("HF_ENDPOINT", server.address.as_str())];
+    for (command, has_weights) in [
+        ("tokenizer stats org/verso", false),
+        ("inspect --text luna --model org/verso", true),
+        ("tokenizer stats org/verso", false),
+    ] {
+        let output = copla(home, command, &endpoint);
+        let told = text(&output.stderr);
+        assert!(output.status.success(), "{told}");
+        assert_eq!(told.contains("downloading model.safetensors"), has_weights, "{told}");
+    }
 }
 
 #[test]

@@ -59,6 +59,18 @@ impl Hub {
         }
         Ok(dir)
     }
+
+    /// The directory with the files of a model's tokenizer, and its configs: no weights are downloaded.
+    /// Those in the cache are used as they are. Errors as those of [`Hub::model`].
+    pub fn tokenizer(&self, repo: &Repo, observer: &mut dyn Observer) -> Result<PathBuf> {
+        if let Some(dir) = self.cached(repo).filter(|dir| has_tokenizer(dir)) {
+            return Ok(dir);
+        }
+        let snapshot = self.ask(repo, observer)?;
+        let there = |name: &&str| snapshot.files.iter().any(|file| file == name);
+        let files: Vec<&str> = SMALL_FILES.into_iter().filter(there).collect();
+        self.fetch(&snapshot, &files, observer)
+    }
 }
 
 fn has_tokenizer(dir: &Path) -> bool {

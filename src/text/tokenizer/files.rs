@@ -64,6 +64,9 @@ impl Tokenizer {
             }
         }
         add_special(&mut inner, &named(&config));
+        // Saved with another model, it is still of its class, and not of that model's.
+        let class = if class.is_empty() { "PreTrainedTokenizerFast".to_string() } else { class };
+        config.entry("tokenizer_class").or_insert_with(|| class.into());
         let mut tokenizer = Self::new(inner, config, &dir.display().to_string())?;
         if begins || ends {
             let [bos, eos] = [Special::Bos, Special::Eos].map(|s| tokenizer.special(s));

@@ -1,33 +1,30 @@
 //! Text to ids and back: a thin wrapper over the `tokenizers` library. A document is never mistaken for
 //! a special token; a prompt may name one.
 
+mod bytes;
 mod files;
 mod special;
 #[cfg(test)]
 mod tests;
+mod train;
 
 pub use special::Special;
+pub use train::BpeOptions;
 
 use std::sync::OnceLock;
 
 use rayon::prelude::*;
 use serde_json::{Map, Value};
-use tokenizers::models::bpe::{BPE, BpeTrainer};
-use tokenizers::models::{ModelWrapper, TrainerWrapper};
+use tokenizers::models::ModelWrapper;
+use tokenizers::models::bpe::BPE;
 use tokenizers::pre_tokenizers::byte_level::ByteLevel;
 use tokenizers::processors::template::TemplateProcessing;
 use tokenizers::{AddedToken, Tokenizer as Inner};
 
-use crate::text::characters;
 use crate::{Error, Result};
 
 /// What GPT-2's tokenizer class calls the end of a text where its files do not say.
 const END_OF_TEXT: &str = "<|endoftext|>";
-
-/// Every byte, and the end of text.
-const SMALLEST_VOCABULARY: usize = 257;
-/// Several times the largest in use; the trainer reserves memory for all of it at once.
-const LARGEST_VOCABULARY: usize = 1 << 20;
 
 /// A tokenizer and its special ids.
 pub struct Tokenizer {
@@ -43,66 +40,6 @@ pub struct Tokenizer {
 }
 
 impl Tokenizer {
-    /// A byte-level BPE (Sennrich et al. 2016; on bytes: Radford et al. 2019) learnt from `texts`:
-    /// GPT-2's pre-tokenizer without a prefix space, all 256 bytes, and `<|endoftext|>` as id 0. A
-    /// pair seen once is not merged, so a small corpus may give fewer than `vocab_size` tokens.
-    ///
-    /// The same texts give the same tokenizer. Usage error: `vocab_size` below 257 or above 2^20.
-    pub fn train_bpe<S: AsRef<str> + Sync>(texts: &[S], vocab_size: usize) -> Result<Self> {
-        if !(SMALLEST_VOCABULARY..=LARGEST_VOCABULARY).contains(&vocab_size) {
-            let expected = format!(
-                "at least {SMALLEST_VOCABULARY} (256 bytes and {END_OF_TEXT}) and at most {LARGEST_VOCABULARY}"
-            );
-            return Err(Error::usage("vocabulary size", expected, vocab_size.to_string()));
-        }
-        let mut trainer: TrainerWrapper = BpeTrainer::builder()
-            .vocab_size(vocab_size)
-            .min_frequency(2)
-            .show_progress(false)
-            .initial_alphabet(ByteLevel::alphabet().into_iter().collect())
-            .special_tokens(vec![AddedToken::from(END_OF_TEXT, true)])
-            .build()
-            .into();
-        let mut inner = byte_level(BPE::default(), false);
-        inner
-            .train(&mut trainer, texts.iter().map(AsRef::as_ref))
-            .map_err(|error| library("training the tokenizer", "a vocabulary", error))?;
-        let class = [
-            ("tokenizer_class".to_string(), "GPT2TokenizerFast".into()),
-            ("add_prefix_space".to_string(), false.into()),
-        ];
-        Self::trained(inner, class, END_OF_TEXT)
-    }
-
-    /// A token for every character of `texts`, whichever they are, and one for all others ([`Special::Unk`]),
-    /// which decoding cannot undo. `<|endoftext|>` is id 0, `<unk>` 1; frequent characters come first.
-    /// The same texts give the same tokenizer.
-    pub fn train_chars<S: AsRef<str>>(texts: &[S]) -> Result<Self> {
-        let inner = characters::learn(texts, END_OF_TEXT)
-            .map_err(|error| library("training the tokenizer", "a vocabulary", error))?;
-        let class = [("tokenizer_class".to_string(), "PreTrainedTokenizerFast".into())];
-        Self::trained(inner, class, characters::UNKNOWN)
-    }
-
-    /// A tokenizer whose texts begin and end with `<|endoftext|>`, id 0.
-    fn trained<const N: usize>(
-        mut inner: Inner,
-        class: [(String, Value); N],
-        unknown: &str,
-    ) -> Result<Self> {
-        surround_prompts(&mut inner, Some(0), None)?;
-        let mut config = Map::from_iter(class);
-        // transformers' default joins punctuation to the word before it; decoding must give the
-        // text.
-        config.insert("clean_up_tokenization_spaces".into(), false.into());
-        for (key, token) in
-            [("bos_token", END_OF_TEXT), ("eos_token", END_OF_TEXT), ("unk_token", unknown)]
-        {
-            config.insert(key.into(), token.into());
-        }
-        Self::new(inner, config, "the trained tokenizer")
-    }
-
     /// `inner` with the special tokens that `config` names.
     fn new(mut inner: Inner, config: Map<String, Value>, file: &str) -> Result<Self> {
         inner.with_padding(None);
@@ -193,9 +130,19 @@ impl Tokenizer {
         self.inner.id_to_token(id)
     }
 
+    /// The id of a token as the vocabulary writes it, if there is such a token.
+    pub fn id(&self, token: &str) -> Option<u32> {
+        self.inner.token_to_id(token)
+    }
+
     /// Whether an id's token stands beside the vocabulary that was learnt, as special ones do.
     pub fn is_added(&self, id: u32) -> bool {
         self.inner.get_added_vocabulary().get_added_tokens_decoder().contains_key(&id)
+    }
+
+    /// `tokenizer.json` on one line: with the special ids, all that encoding depends on.
+    pub fn to_json(&self) -> Result<String> {
+        self.inner.to_string(false).map_err(|error| library("the tokenizer", "JSON", error))
     }
 
     /// The id that ends (and, as input, begins) every document. Bad data: the files name none.

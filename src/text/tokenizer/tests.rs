@@ -12,7 +12,7 @@ const TEXTS: [&str; 3] = [
 ];
 
 fn tokenizer() -> Tokenizer {
-    Tokenizer::train_bpe(&TEXTS, 290).unwrap()
+    Tokenizer::train_bpe(&TEXTS, &BpeOptions::new(290)).unwrap()
 }
 
 fn error(dir: &Path) -> String {
@@ -56,9 +56,12 @@ fn training_learns_and_repeats_itself() {
     // A word that comes again and again is one token, with the space before it.
     let ids = one.encode(" la").unwrap();
     assert_eq!((ids.len(), one.decode(&ids).unwrap().as_str()), (1, " la"));
-    assert_eq!(Tokenizer::train_bpe(&TEXTS, 256).err().unwrap().kind(), Kind::Usage);
+    assert_eq!(
+        Tokenizer::train_bpe(&TEXTS, &BpeOptions::new(256)).err().unwrap().kind(),
+        Kind::Usage
+    );
     // Nothing comes twice: no merge is worth a token.
-    assert_eq!(Tokenizer::train_bpe(&["abc"], 300).unwrap().vocab_size(), 257);
+    assert_eq!(Tokenizer::train_bpe(&["abc"], &BpeOptions::new(300)).unwrap().vocab_size(), 257);
 }
 
 #[test]
@@ -67,7 +70,7 @@ fn threads_change_nothing() {
     let run = |threads| {
         let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
         pool.install(|| {
-            let tokenizer = Tokenizer::train_bpe(&texts, 400).unwrap();
+            let tokenizer = Tokenizer::train_bpe(&texts, &BpeOptions::new(400)).unwrap();
             let ids = tokenizer.encode_batch(&texts).unwrap();
             (tokenizer.inner.to_string(false).unwrap(), ids)
         })

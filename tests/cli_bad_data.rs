@@ -47,7 +47,7 @@ fn every_command_refuses_in_one_line() {
     write("broken.jsonl", b"{\"text\": \"La luna.\"}\n{\"text\": \n");
     let whole = packed(&GOOD.repeat(50));
     write("cut.csv.gz", &whole[..whole.len() / 2]);
-    write("giant.txt", "la luna ".repeat(1000).as_bytes());
+    write("giant.txt", "la luna ".repeat(25_000).as_bytes());
     write("nul.jsonl", b"{\"text\": \"La \\u0000luna.\"}\n");
     write("blank.csv", b"author,title,content\nAna,Pan,\nLuis,Sal,  \n");
     for command in COMMANDS {

@@ -105,7 +105,7 @@ fn a_report_is_of_what_is_there_or_of_what_cleaning_leaves() {
     };
     assert_eq!(report(&[])["cleaning"], Value::Null);
     assert_eq!(report(&[])["statistics"]["documents"], 4);
-    for (more, documents) in [(&["--clean"][..], 3), (&["--min-chars", "45"], 1)] {
+    for (more, documents) in [(&["--clean"][..], 2), (&["--min-chars", "45"], 1)] {
         let found = report(more);
         assert_eq!(found["cleaning"]["documents_in"], 4);
         assert_eq!(found["statistics"]["documents"], documents, "{more:?}");

@@ -147,7 +147,7 @@ fn refused(arguments: &[&str], code: i32, words: &[&str]) {
     std::fs::write(place.path().join("latin1.txt"), b"coraz\xf3n\n\n\nni\xf1o\n").unwrap();
     std::fs::write(place.path().join("empty.txt"), b"").unwrap();
     std::fs::write(place.path().join("blank.csv"), b"author,title,content\na,b,\"  \"\n").unwrap();
-    std::fs::write(place.path().join("columns.csv"), b"autor,texto\na,b\n").unwrap();
+    std::fs::write(place.path().join("columns.csv"), b"autor,verso\na,b\n").unwrap();
     std::fs::write(place.path().join("one.txt"), "Un solo verso sin compañero.").unwrap();
     let before = std::fs::read_dir(place.path()).unwrap().count();
     let ran = copla(arguments, place.path());

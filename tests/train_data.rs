@@ -52,9 +52,9 @@ fn what_is_learnt_from_is_cleaned_split_and_told() {
         told.contains("leaks: 0 validation documents repeat one of training, 0 nearly"),
         "{told}"
     );
-    // Of each source, at the only validation and at the end.
+    // Of each source, at both validations and at the end.
     for source in ["  a.csv\n", "  b.csv\n"] {
-        assert_eq!(told.matches(source).count(), 2, "{told}");
+        assert_eq!(told.matches(source).count(), 3, "{told}");
     }
 
     let told = said(dir, &["--no-clean", "--split-by", "author", "--validation-share", "0.25"]);

@@ -244,7 +244,7 @@ fn it_learns_with_the_new_vocabulary() {
     write(home.path(), "gpt2", true, &bpe(OLD, 290, &[]), 0);
     let (mut model, _) = open(home.path()).retokenize(new(), Use::Training).unwrap();
     let options = DataOptions { validation_share: 0.2, time: 16, rows: 2, streams: false, seed: 1 };
-    let vocabulary = Vocabulary::Given(model.take_tokenizer().unwrap());
+    let vocabulary = Vocabulary::Given(Box::new(model.take_tokenizer().unwrap()));
     let data = Data::prepare(embedded().unwrap(), vocabulary, &options).unwrap();
     let schedule =
         Schedule { peak: 1e-2, warmup_steps: 0, total_steps: 20, decay: Decay::Constant };

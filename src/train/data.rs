@@ -28,7 +28,7 @@ pub enum Vocabulary {
     /// Learnt from the training part: a token for each of its characters.
     Characters,
     /// With the model that is trained on, or learnt before.
-    Given(Tokenizer),
+    Given(Box<Tokenizer>),
 }
 
 /// What a run takes its batches from.
@@ -98,7 +98,7 @@ impl Data {
                 Tokenizer::train_bpe(&train, &BpeOptions::new(vocab_size))?
             }
             Vocabulary::Characters => Tokenizer::train_chars(&train)?,
-            Vocabulary::Given(tokenizer) => tokenizer,
+            Vocabulary::Given(tokenizer) => *tokenizer,
         };
         let tokens = Tokens::new(&tokenizer, &train)?;
         let train_chars = tokens.chars;

@@ -252,7 +252,7 @@ fn it_learns_with_the_new_vocabulary() {
         seed: 1,
         cache: None,
     };
-    let vocabulary = Vocabulary::Given(model.take_tokenizer().unwrap());
+    let vocabulary = Vocabulary::Given(Box::new(model.take_tokenizer().unwrap()));
     let data = Data::prepare(
         split(embedded().unwrap(), 0.2, 1).unwrap(),
         vocabulary,

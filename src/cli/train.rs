@@ -225,8 +225,8 @@ impl Beginning {
 
     fn vocabulary(&mut self, args: &Args) -> Result<Vocabulary> {
         Ok(match (&mut self.given, &args.tokenizer, self.recipe.vocab_size) {
-            (Some(given), ..) => Vocabulary::Given(given.take_tokenizer()?),
-            (None, Some(name), _) => Vocabulary::Given(super::model::tokenizer(name)?),
+            (Some(given), ..) => Vocabulary::Given(Box::new(given.take_tokenizer()?)),
+            (None, Some(name), _) => Vocabulary::Given(Box::new(super::model::tokenizer(name)?)),
             (None, None, Some(of_preset)) => Vocabulary::Bpe(args.vocab_size.unwrap_or(of_preset)),
             (None, None, None) => Vocabulary::Characters,
         })

@@ -41,7 +41,7 @@ pub enum Vocabulary {
     /// Learnt from the training part: a token for each of its characters.
     Characters,
     /// With the model that is trained on, or learnt before.
-    Given(Tokenizer),
+    Given(Box<Tokenizer>),
 }
 
 /// What a run takes its batches from.
@@ -120,7 +120,7 @@ impl Data {
                 Tokenizer::train_bpe(&train, &BpeOptions::new(vocab_size))?
             }
             Vocabulary::Characters => Tokenizer::train_chars(&train)?,
-            Vocabulary::Given(tokenizer) => tokenizer,
+            Vocabulary::Given(tokenizer) => *tokenizer,
         };
         let tokens = tokens(&tokenizer, &train, options.cache.as_deref(), told)?;
         let train_chars = tokens.chars;

@@ -1,10 +1,9 @@
-//! A whole training step of GPT-2 124M, vocabulary 50,257, dropout 0: forward, backward, clipping and
-//! AdamW, at batch × time = 4×64 and 1×1024.
+//! A whole training step, dropout 0: forward, backward, clipping and AdamW. GPT-2 124M, vocabulary
+//! 50,257, at batch × time = 4×64 and 1×1024; the preset char-lstm, vocabulary 76, at 16×64.
 //!
 //! The same cases as `benches/pytorch/train_step.py`. Prints the peak that the allocator counted.
 
-use copla::models::gpt2::{Gpt2, preset};
-use copla::models::{Model, decoder::DropoutShares};
+use copla::models::{Fresh, preset};
 use copla::ops::adamw::AdamW;
 use copla::tensor::{memory_stats, reset_peak};
 use copla::text::Batch;
@@ -12,12 +11,9 @@ use copla::train::{Decay, Schedule, Trainer};
 use copla::{DType, Device, Result};
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 
-const VOCABULARY: usize = 50_257;
-
-fn batch(rows: usize, time: usize) -> Batch {
-    let ids = |step: usize| -> Vec<u32> {
-        (0..rows * time).map(|i| (i * step % VOCABULARY) as u32).collect()
-    };
+fn batch(vocab: usize, rows: usize, time: usize) -> Batch {
+    let ids =
+        |step: usize| -> Vec<u32> { (0..rows * time).map(|i| (i * step % vocab) as u32).collect() };
     Batch {
         tokens: ids(7919),
         targets: ids(104_729),
@@ -28,29 +24,29 @@ fn batch(rows: usize, time: usize) -> Batch {
     }
 }
 
-fn trainer() -> Result<Trainer> {
-    let mut sizes = preset("gpt2", VOCABULARY).expect("GPT-2");
-    sizes.dropout = DropoutShares::default();
-    let model = Gpt2::new(sizes, None)?;
+fn trainer(name: &str, vocab: usize) -> Result<Trainer> {
+    // GPT-2's own context, whatever the rows.
+    let model = preset(name, Fresh { vocab, eos: 0, time: 1024, dropout: 0.0 })?;
     let mut params = model.layout()?.build(DType::F32, Device::Cpu)?;
     model.initialise(&mut params, 0)?;
     let schedule =
         Schedule { peak: 1e-4, warmup_steps: 0, total_steps: 1000, decay: Decay::Constant };
-    Trainer::new(Box::new(model), params, AdamW::default(), schedule, 1.0, 0)
+    Trainer::new(model, params, AdamW::default(), schedule, 1.0, 0)
 }
 
 fn all(c: &mut Criterion) -> Result<()> {
-    let mut group = c.benchmark_group("gpt2 124M training step");
+    let cases = [("gpt2", 50_257, 4, 64), ("gpt2", 50_257, 1, 1024), ("char-lstm", 76, 16, 64)];
+    let mut group = c.benchmark_group("training step");
     group.sample_size(10);
-    for (rows, time) in [(4, 64), (1, 1024)] {
-        let mut trainer = trainer()?;
-        let batch = batch(rows, time);
+    for (name, vocab, rows, time) in cases {
+        let mut trainer = trainer(name, vocab)?;
+        let batch = batch(vocab, rows, time);
         reset_peak(Device::Cpu);
         trainer.step(&batch)?;
         let peak = memory_stats(Device::Cpu).peak as f64 / (1u64 << 30) as f64;
-        println!("{rows}x{time}: peak {peak:.2} GiB of tensors");
+        println!("{name} {rows}x{time}: peak {peak:.2} GiB of tensors");
         group.throughput(Throughput::Elements((rows * time) as u64));
-        group.bench_function(format!("{rows}x{time}"), |b| b.iter(|| trainer.step(&batch)));
+        group.bench_function(format!("{name} {rows}x{time}"), |b| b.iter(|| trainer.step(&batch)));
     }
     Ok(())
 }

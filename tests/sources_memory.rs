@@ -3,49 +3,24 @@
 
 use copla::text::Source;
 use copla::text::sources::{Options, read};
-use std::alloc::{GlobalAlloc, Layout, System};
+use counted::peak_of;
 use std::fs::File;
 use std::io::{Read, Write};
-use std::sync::atomic::{AtomicUsize, Ordering};
 
-static CURRENT: AtomicUsize = AtomicUsize::new(0);
-static PEAK: AtomicUsize = AtomicUsize::new(0);
-
-/// The system's allocator, counted.
-struct Counted;
-
-// SAFETY: every call is passed on as it came, so `System`'s promises are this one's; the counters
-// touch no memory of it. (`realloc` is the trait's own: a new block, a copy, the old one freed.)
-unsafe impl GlobalAlloc for Counted {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        let now = CURRENT.fetch_add(layout.size(), Ordering::Relaxed) + layout.size();
-        PEAK.fetch_max(now, Ordering::Relaxed);
-        // SAFETY: the caller's promises for `layout` are passed on.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, place: *mut u8, layout: Layout) {
-        CURRENT.fetch_sub(layout.size(), Ordering::Relaxed);
-        // SAFETY: `place` came from `alloc` above, that is from `System`, with this `layout`.
-        unsafe { System.dealloc(place, layout) }
-    }
-}
-
-#[global_allocator]
-static ALLOCATOR: Counted = Counted;
+mod counted;
 
 const MIB: usize = 1 << 20;
 /// Documents of 10 kB, 50 MB in all.
 const DOCUMENTS: usize = 5000;
 
-/// Bytes above those held before while all of the source is read, and how many documents it has.
+/// The most bytes held while all of the source is read, and how many documents it has.
 fn peak(given: &str) -> (usize, usize) {
-    let before = CURRENT.load(Ordering::Relaxed);
-    PEAK.store(before, Ordering::Relaxed);
-    let sources = [Source::parse(given).unwrap()];
-    let documents = read(&sources, Options::default());
-    let count = documents.map(|document| assert!(document.unwrap().text.len() > 9_000)).count();
-    (PEAK.load(Ordering::Relaxed) - before, count)
+    let (count, bytes) = peak_of(|| {
+        let sources = [Source::parse(given).unwrap()];
+        let documents = read(&sources, Options::default());
+        documents.map(|document| assert!(document.unwrap().text.len() > 9_000)).count()
+    });
+    (bytes, count)
 }
 
 #[test]
@@ -82,13 +57,12 @@ fn a_file_of_fifty_megabytes_takes_a_few() {
         let head = if end == "json" { "[\"" } else { "" };
         let head = zstd::encode_all(head.as_bytes(), 1).unwrap();
         std::fs::write(path(&format!("b.{end}.zst")), [head, zeros.clone()].concat()).unwrap();
-        let before = CURRENT.load(Ordering::Relaxed);
-        PEAK.store(before, Ordering::Relaxed);
         let given = path(&format!("b.{end}.zst:max-bytes=4000000"));
-        let sources = [Source::parse(&given).unwrap()];
-        let error = read(&sources, Options::default()).find_map(Result::err).unwrap();
+        let (error, bytes) = peak_of(|| {
+            let sources = [Source::parse(&given).unwrap()];
+            read(&sources, Options::default()).find_map(Result::err).unwrap()
+        });
         assert!(error.to_string().contains("expected at most 4000000 bytes"), "{error}");
-        let bytes = PEAK.load(Ordering::Relaxed) - before;
         assert!(bytes < 24 * MIB, "{end}: {bytes} bytes");
     }
 }

@@ -50,8 +50,8 @@ impl Recipe {
             "char-lstm" => Recipe {
                 vocab_size: None,
                 time: 64,
-                rows: 16,
-                length: Length::Steps(1500),
+                rows: 8,
+                length: Length::Steps(2600),
                 learning_rate: 3e-3,
                 dropout: 0.4,
                 weight_decay: 0.1,

@@ -185,8 +185,25 @@ fn the_end_of_text_comes_from_the_files_and_nothing_is_cut() {
 fn bad_files_and_ids_are_named() {
     let dir = tempfile::tempdir().unwrap();
     assert!(error(dir.path()).contains("expected tokenizer.json, or vocab.json and merges.txt"));
-    std::fs::write(dir.path().join("tokenizer.json"), "{\"model\":").unwrap();
+    let write = |text: &str| std::fs::write(dir.path().join("tokenizer.json"), text).unwrap();
+    write("{\"model\":");
+    assert!(error(dir.path()).contains("tokenizer.json: expected a JSON object"));
+    write("{}");
     assert!(error(dir.path()).contains("tokenizer.json: expected a tokenizer"));
+    // The library would panic, at the first text.
+    for piece in [
+        r#"{"SpecialToken": {"id": "<x>", "type_id": 0}}"#,
+        r#"{"Sequence": {"id": "B", "type_id": 0}}"#,
+    ] {
+        let template = r#"{"type": "TemplateProcessing", "single": [PIECE], "special_tokens": {}}"#;
+        let template = template.replace("PIECE", piece);
+        write(&format!(r#"{{"post_processor": {{"processors": [{template}]}}}}"#));
+        let line = error(dir.path());
+        assert!(
+            line.contains("`post_processor`: expected a template of what it defines"),
+            "{line}"
+        );
+    }
     std::fs::write(dir.path().join(CONFIG), "[1]").unwrap();
     assert!(error(dir.path()).contains("tokenizer_config.json: expected a JSON object"));
     let unknown = tokenizer().decode(&[5, 290]).unwrap_err().to_string();

@@ -66,19 +66,7 @@ fn what_is_learnt_from_is_cleaned_split_and_told() {
     assert!(told.contains("2 documents are not learnt from: they repeat"), "{told}");
     assert!(told.contains("18 documents, ") && told.contains("(2 documents kept"), "{told}");
 
-    let told = said(
-        dir,
-        &[
-            "--split-sentences",
-            "90",
-            "--min-chars",
-            "20",
-            "--language",
-            "es",
-            "--min-language-share",
-            "0.01",
-        ],
-    );
+    let told = said(dir, &["--split-sentences", "90", "--min-chars", "20"]);
     assert!(told.contains("split sentences +"), "{told}");
 }
 

@@ -62,8 +62,9 @@ impl Texts {
             let (validation, report) = self.read(&self.validation_file, seed, &mut told)?;
             let (split, repeated) = hold_out(documents, validation)?;
             if repeated > 0 {
-                told +=
-                    &format!("{repeated} documents are not learnt from: they repeat the validation's\n");
+                told += &format!(
+                    "{repeated} documents are not learnt from: they repeat the validation's\n"
+                );
             }
             (split, report)
         };

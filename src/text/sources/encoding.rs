@@ -155,6 +155,9 @@ pub(super) struct Utf8 {
     rest: std::ops::Range<usize>,
     /// Bytes before those in `bytes`.
     before: u64,
+    /// Whether `bytes` are the last of the file.
+    last: bool,
+    /// Whether all of them are decoded.
     ended: bool,
     text: Vec<u8>,
     /// What of `text` is not read yet.
@@ -172,6 +175,7 @@ impl Utf8 {
             bytes: vec![0; BUFFER],
             rest: 0..0,
             before: 0,
+            last: false,
             ended: false,
             text: vec![0; BUFFER],
             ready: 0..0,
@@ -188,20 +192,21 @@ impl Utf8 {
     /// Makes text ready if there is any left.
     fn decode(&mut self) -> io::Result<()> {
         while self.ready.is_empty() && !self.ended {
-            if self.rest.is_empty() {
+            // Past its end nothing is asked of a file again: it may have grown since.
+            if self.rest.is_empty() && !self.last {
                 self.before += self.rest.end as u64;
                 self.rest = 0..self.from.fill(&mut self.bytes)?;
+                self.last = self.rest.end < self.bytes.len();
             }
-            let last = self.rest.end < self.bytes.len();
             let (result, read, written) = self.decoder.decode_to_utf8_without_replacement(
                 &self.bytes[self.rest.clone()],
                 &mut self.text,
-                last,
+                self.last,
             );
             self.rest.start += read;
             self.ready = 0..written;
             match result {
-                DecoderResult::InputEmpty => self.ended = last,
+                DecoderResult::InputEmpty => self.ended = self.last,
                 DecoderResult::OutputFull => {}
                 DecoderResult::Malformed(length, after) => {
                     let behind = u64::from(length) + u64::from(after);

@@ -66,19 +66,7 @@ fn what_is_learnt_from_is_cleaned_split_and_told() {
     assert!(told.contains("2 documents are not learnt from: they repeat"), "{told}");
     assert!(told.contains("18 documents, ") && told.contains("(2 documents kept"), "{told}");
 
-    let told = said(
-        dir,
-        &[
-            "--split-sentences",
-            "90",
-            "--min-chars",
-            "20",
-            "--language",
-            "es",
-            "--min-language-share",
-            "0.01",
-        ],
-    );
+    let told = said(dir, &["--split-sentences", "90", "--min-chars", "20"]);
     assert!(told.contains("split sentences +"), "{told}");
 }
 
@@ -91,6 +79,7 @@ fn options_that_contradict_each_other_are_refused() {
         &["--validation-file", "v.csv", "--validation-share", "0.5"],
         &["--validation-file", "v.csv", "--split-by", "author"],
         &["--split-by", "title"],
+        &["--data", "b.csv:weight=0.3"],
     ] {
         let ran = copla(&quick(&[&["--data", "a.csv"], more].concat()), place.path());
         assert_eq!(ran.status.code(), Some(2), "{}", String::from_utf8_lossy(&ran.stderr));

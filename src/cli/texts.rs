@@ -54,6 +54,10 @@ impl Texts {
     pub fn prepare(&self, seed: u64) -> Result<Prepared> {
         let mut told = String::new();
         let (documents, report) = self.read(&self.data, seed, &mut told)?;
+        if let Some(source) = report.sources.iter().find(|source| source.weight != 1.0) {
+            let expected = "no weight: training draws every document once an epoch";
+            return Err(Error::usage(&*source.source, expected, source.weight.to_string()));
+        }
         let (split, report) = if self.validation_file.is_empty() {
             let &Texts { validation_share, split_by: by, .. } = self;
             (SplitOptions { validation_share, seed, by }.split(documents)?, report)
@@ -62,8 +66,9 @@ impl Texts {
             let (validation, report) = self.read(&self.validation_file, seed, &mut told)?;
             let (split, repeated) = hold_out(documents, validation)?;
             if repeated > 0 {
-                told +=
-                    &format!("{repeated} documents are not learnt from: they repeat the validation's\n");
+                told += &format!(
+                    "{repeated} documents are not learnt from: they repeat the validation's\n"
+                );
             }
             (split, report)
         };

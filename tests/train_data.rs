@@ -79,6 +79,7 @@ fn options_that_contradict_each_other_are_refused() {
         &["--validation-file", "v.csv", "--validation-share", "0.5"],
         &["--validation-file", "v.csv", "--split-by", "author"],
         &["--split-by", "title"],
+        &["--data", "b.csv:weight=0.3"],
     ] {
         let ran = copla(&quick(&[&["--data", "a.csv"], more].concat()), place.path());
         assert_eq!(ran.status.code(), Some(2), "{}", String::from_utf8_lossy(&ran.stderr));

@@ -80,7 +80,7 @@ pub fn run(args: Args) -> Result<()> {
 fn report(args: Report) -> Result<()> {
     let (mut tokenizer, mut context) = (None, args.context);
     if let Some(model) = args.tokenizer {
-        let dir = super::model::directory(Some(model))?;
+        let dir = super::model::tokenizer_directory(&model)?;
         tokenizer = Some(Tokenizer::load(&dir)?);
         if context.is_none() && dir.join("config.json").exists() {
             context = from_config(&dir)?.context();
@@ -131,5 +131,7 @@ fn prepare(args: Prepare) -> Result<()> {
     for source in &read.sources {
         super::print(format_args!("{source}\n"))?;
     }
-    super::print(cleaned.report.table())
+    super::print(cleaned.report.table())?;
+    let remarks = cleaned.report.remarks().map(|remark| format!("{remark}\n"));
+    super::print(remarks.collect::<String>())
 }

@@ -33,10 +33,14 @@ pub fn directory(given: Option<String>) -> Result<PathBuf> {
     located(&model, Hub::model)
 }
 
-/// The tokenizer of a model, or one that was learnt alone; of a model on the hub nothing else is
-/// downloaded.
+/// The tokenizer of a model, or one that was learnt alone.
 pub fn tokenizer(model: &str) -> Result<Tokenizer> {
-    Tokenizer::load(located(model, Hub::tokenizer)?)
+    Tokenizer::load(tokenizer_directory(model)?)
+}
+
+/// The directory of a tokenizer; of a model on the hub its configs are downloaded too, and no more.
+pub fn tokenizer_directory(model: &str) -> Result<PathBuf> {
+    located(model, Hub::tokenizer)
 }
 
 fn located(

@@ -54,6 +54,10 @@ impl Texts {
     pub fn prepare(&self, seed: u64) -> Result<Prepared> {
         let mut told = String::new();
         let (documents, report) = self.read(&self.data, seed, &mut told)?;
+        if let Some(source) = report.sources.iter().find(|source| source.weight != 1.0) {
+            let expected = "no weight: training draws every document once an epoch";
+            return Err(Error::usage(&*source.source, expected, source.weight.to_string()));
+        }
         let (split, report) = if self.validation_file.is_empty() {
             let &Texts { validation_share, split_by: by, .. } = self;
             (SplitOptions { validation_share, seed, by }.split(documents)?, report)

@@ -101,6 +101,18 @@ pub struct CleaningReport {
 }
 
 impl CleaningReport {
+    /// What no step's counts say.
+    pub fn remarks(&self) -> impl Iterator<Item = String> {
+        let remarks = [
+            (self.interventions_kept, "interventions kept"),
+            (self.interventions_dropped, "interventions of others"),
+            (self.stage_directions, "stage directions removed"),
+            (self.sentences_cut, "sentences longer than a piece, cut"),
+        ];
+        let told = remarks.into_iter().filter(|(count, _)| *count > 0);
+        told.map(|(count, what)| format!("{what}: {count}"))
+    }
+
     /// A row a step, between what came in and what went out.
     pub fn table(&self) -> Table {
         let header = ["step", "documents −", "+", "changed", "characters −", "+"];
@@ -156,6 +168,7 @@ impl fmt::Display for CleaningReport {
             "cleaning: {documents_out} of {documents_in} documents, {characters_out} of \
              {characters_in} characters; documents: {}",
             steps.join(", ")
-        )
+        )?;
+        self.remarks().try_for_each(|remark| write!(f, "; {remark}"))
     }
 }

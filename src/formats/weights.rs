@@ -91,7 +91,7 @@ impl Weights {
     }
 
     /// The weight of that name. Bad data if there is none (the message has the nearest names), or if it
-    /// is of a dtype that a [`DType`](crate::DType) cannot hold.
+    /// is of a dtype that a [`DType`] cannot hold.
     pub fn get(&self, name: &str) -> Result<StoredTensor<'_>> {
         match self.places.get(name) {
             None => Err(stored::missing(&self.path, name, self.names())),

@@ -70,19 +70,14 @@ mod tests {
         }
     }
 
-    /// Twenty times the text takes about twenty times as long, and not four hundred.
+    /// One piece of hundreds of thousands of characters, which a pre-tokenizer would have cut: were each
+    /// merge looked for again from its beginning, this would take hours.
     #[test]
-    fn a_long_text_takes_as_much_longer() {
+    fn a_long_text_is_a_token_for_each_character() {
         let text = TEXTS.concat().repeat(4000);
         let tokenizer = Tokenizer::train_chars(&[&text]).unwrap();
-        let time = |text: &str| {
-            let start = std::time::Instant::now();
-            assert_eq!(tokenizer.encode(text).unwrap().len(), text.chars().count());
-            start.elapsed()
-        };
-        let short = time(&TEXTS.concat().repeat(200)).min(time(&TEXTS.concat().repeat(200)));
-        let long = time(&text);
-        assert!(long < 200 * short, "{long:?} after {short:?}");
-        assert_eq!(tokenizer.decode(&tokenizer.encode(&text).unwrap()).unwrap(), text);
+        let ids = tokenizer.encode(&text).unwrap();
+        assert_eq!(ids.len(), text.chars().count());
+        assert_eq!(tokenizer.decode(&ids).unwrap(), text);
     }
 }

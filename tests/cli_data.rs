@@ -117,7 +117,8 @@ fn a_report_is_of_what_is_there_or_of_what_cleaning_leaves() {
 fn the_context_is_that_of_the_tokenizers_model() {
     let home = place();
     let dir = home.path();
-    let steps = "--max-steps 1 --block-size 16 --per-device-train-batch-size 2 --output m";
+    let steps =
+        "--data a.csv --max-steps 1 --block-size 16 --per-device-train-batch-size 2 --output m";
     let train: Vec<&str> = ["train"].into_iter().chain(steps.split(' ')).collect();
     assert!(copla(dir, &train).status.success());
     let found = json(&copla(dir, &["data", "report", "a.csv", "--tokenizer", "m", "--json"]));
